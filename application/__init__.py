@@ -1,0 +1,1 @@
+"""Eventsourcing applications, one per event log, with their commands and the ports they need."""

@@ -1,0 +1,216 @@
+"""Events as the outside sees them: the envelope of contract section 6."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import singledispatch
+from typing import Any
+from uuid import UUID
+
+from application.vault import Vault
+from domain.client import Address, ClientInfo
+from domain.event import PaySagaAggregate
+from domain.gateway_report import GatewayReport
+from domain.money import Money
+from domain.payment import Failure, Payment
+from domain.payment_saga import Call
+from domain.sealed import Sealed
+from domain.webhook import Webhook
+
+OWN_FIELDS = frozenset(
+    {"originator_id", "originator_version", "originator_topic", "timestamp", "metadata"}
+)
+
+Opener = Callable[[Sealed], Any]
+
+
+def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[str, Any]:
+    """The public form of an event. `status` says what the followers have made of it so far:
+    `PENDING`, `PROCESSING`, `PROCESSED` or `FAILED`. Erased personal data reads `erased`."""
+    return {
+        "id": str(event.event_id),
+        "type": event.event_type.value,
+        "timestamp": timestamp(event.timestamp),
+        "version": str(getattr(type(event), "class_version", 1)),
+        "priority": event.priority.value,
+        "status": status,
+        "correlationId": event.metadata.correlation_id,
+        "causationId": event.metadata.causation_id,
+        "aggregateId": str(event.originator_id),
+        "aggregateType": type(event).__qualname__.split(".")[0],
+        "aggregateVersion": event.originator_version,
+        "metadata": {
+            "source": event.metadata.source,
+            "userId": event.metadata.user_id,
+            "sessionId": event.metadata.session_id,
+            "ipAddress": event.metadata.ip_address,
+            "userAgent": event.metadata.user_agent,
+            "traceId": event.metadata.trace_id,
+            "spanId": event.metadata.span_id,
+        },
+        "data": data_of(event, lambda sealed: _opened(sealed, vault)),
+    }
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _opened(sealed: Sealed, vault: Vault) -> Any:
+    opened = vault.open(sealed)
+    return "erased" if opened is None else public_value(opened, str)
+
+
+@singledispatch
+def data_of(event: PaySagaAggregate.Event, opener: Opener) -> dict[str, Any]:
+    """The `data` of an envelope. Types that the contract spells out have their own rule; the
+    others show their fields in camelCase."""
+    return {
+        camel_case(name): public_value(value, opener)
+        for name, value in vars(event).items()
+        if name not in OWN_FIELDS
+    }
+
+
+@data_of.register
+def _(event: Payment.Initiated, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "contractId": event.contract_id,
+        **_amount(event.amount),
+        "description": event.description,
+        "clientInfo": public_value(event.client, opener),
+        "paymentMethod": event.payment_method,
+        "redirectUrl": event.redirect_url,
+        "callbackUrl": event.callback_url,
+        "captureMethod": event.capture_method,
+        "metadata": event.merchant_metadata,
+    }
+
+
+@data_of.register
+def _(event: Payment.Processing, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "transactionRef": event.transaction_ref,
+        "gatewayProvider": event.gateway_provider,
+        "processingStartTime": timestamp(event.timestamp),
+        "estimatedCompletionTime": timestamp(event.page_expires_at),
+    }
+
+
+@data_of.register
+def _(event: Payment.Authorized, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "transactionRef": event.report.transaction_ref,
+        "gatewayResponse": public_value(event.report, opener),
+        "authorizedAt": timestamp(event.timestamp),
+    }
+
+
+@data_of.register
+def _(event: Payment.Completed, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "transactionRef": event.report.transaction_ref,
+        **_amount(event.amount),
+        "gatewayResponse": public_value(event.report, opener),
+        "completedAt": timestamp(event.timestamp),
+        "processingDuration": event.processing_duration_ms,
+    }
+
+
+@data_of.register
+def _(event: Payment.Failed, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "transactionRef": event.report.transaction_ref if event.report else None,
+        "code": event.failure.code,
+        "message": event.failure.message,
+        "gatewayResponse": public_value(event.report, opener),
+        "failedAt": timestamp(event.timestamp),
+    }
+
+
+@data_of.register
+def _(event: Payment.Cancelled, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "reason": event.reason,
+        "cancelledAt": timestamp(event.timestamp),
+    }
+
+
+@data_of.register
+def _(event: Payment.Refunded, opener: Opener) -> dict[str, Any]:
+    return {
+        "paymentId": str(event.originator_id),
+        "refundId": str(event.refund_id),
+        "transactionRef": event.transaction_ref,
+        **_amount(event.amount),
+        "amountRefunded": event.amount_refunded.amount,
+        "reason": event.reason,
+        "refundedAt": timestamp(event.timestamp),
+    }
+
+
+@data_of.register
+def _(event: Webhook.Received, opener: Opener) -> dict[str, Any]:
+    return {
+        "webhookId": str(event.originator_id),
+        "paymentId": str(event.payment_id) if event.payment_id else None,
+        "transactionRef": event.report.transaction_ref,
+        "provider": event.provider,
+        "payload": event.payload,
+        "signature": event.signature,
+        "timestamp": timestamp(event.timestamp),
+        "ipAddress": event.ip_address,
+        "headers": event.headers,
+    }
+
+
+@data_of.register
+def _(event: Webhook.Processed, opener: Opener) -> dict[str, Any]:
+    return {
+        "webhookId": str(event.originator_id),
+        "paymentId": str(event.payment_id),
+        "outcome": event.outcome,
+    }
+
+
+@data_of.register
+def _(event: Webhook.Failed, opener: Opener) -> dict[str, Any]:
+    return {"webhookId": str(event.originator_id), "reason": event.reason}
+
+
+def _amount(money: Money) -> dict[str, Any]:
+    return {"amount": money.amount, "currency": money.currency.code}
+
+
+def public_value(value: Any, opener: Opener) -> Any:
+    """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
+    if isinstance(value, Sealed):
+        return opener(value)
+    if isinstance(value, Money):
+        return _amount(value)
+    if isinstance(value, datetime):
+        return timestamp(value)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, GatewayReport | Call | Failure | ClientInfo | Address):
+        return {camel_case(name): public_value(item, opener) for name, item in vars(value).items()}
+    if isinstance(value, dict):
+        return {key: public_value(item, opener) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [public_value(item, opener) for item in value]
+    return value
+
+
+def camel_case(name: str) -> str:
+    """`gateway_call` as `gatewayCall`."""
+    return re.sub(r"_(.)", lambda match: match.group(1).upper(), name)

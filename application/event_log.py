@@ -1,0 +1,167 @@
+"""What all applications share: one event log each, commands that survive conflicts, a clock."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    IntegrityError,
+    JSONTranscoder,
+    Mapper,
+    Tracking,
+)
+from eventsourcing.utils import Environment
+
+from application.ports import Clock, Persistence
+from application.rows import RowChange
+from application.transcoding import PaySagaMapper, register_transcodings
+from domain.event import PaySagaAggregate
+
+CONFLICT_ATTEMPTS_MAX = 10
+"""How often a command is decided anew when others keep changing the same aggregate."""
+
+NOTIFICATIONS_MAX = 1000
+"""The most notifications read from a log at once."""
+
+TAggregate = TypeVar("TAggregate", bound=PaySagaAggregate)
+
+
+class EventLog(Application[UUID], Generic[TAggregate]):
+    """An eventsourcing application with its own log."""
+
+    log_section_size = NOTIFICATIONS_MAX
+
+    def __init__(self, persistence: Persistence, clock: Clock) -> None:
+        self._persistence = persistence
+        self.clock = clock
+        super().__init__(env={})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        return self._persistence.factory(env)
+
+    def construct_mapper(self) -> Mapper[UUID]:
+        return self.factory.mapper(
+            transcoder=self.construct_transcoder(), mapper_class=PaySagaMapper
+        )
+
+    def register_transcodings(self, transcoder: JSONTranscoder) -> None:
+        super().register_transcodings(transcoder)
+        register_transcodings(transcoder)
+
+    def get(self, aggregate_id: UUID, version: int | None = None) -> TAggregate:
+        """The aggregate, as it is now or as it was at a version.
+
+        Raises:
+            AggregateNotFoundError: there is none.
+        """
+        return self.repository.get(aggregate_id, version=version)
+
+    def get_as_of(self, aggregate_id: UUID, moment: datetime) -> TAggregate:
+        """The aggregate as it was at a moment.
+
+        Raises:
+            AggregateNotFoundError: there was none yet.
+        """
+        version = 0
+        for event in self.history(aggregate_id):
+            if event.timestamp > moment:
+                break
+            version = event.originator_version
+        return self.get(aggregate_id, version=version)
+
+    def history(self, aggregate_id: UUID) -> list[PaySagaAggregate.Event]:
+        """All events of an aggregate, oldest first; none when it does not exist."""
+        return list(self.events.get(aggregate_id))  # type: ignore[arg-type]
+
+    def all(self) -> Iterator[PaySagaAggregate.Event]:
+        """Every event of the log in the order of their positions, read in pages."""
+        position = 0
+        while page := self.recorder.select_notifications(
+            start=position, limit=NOTIFICATIONS_MAX, inclusive_of_start=False
+        ):
+            yield from (self.mapper.to_domain_event(n) for n in page)  # type: ignore[misc]
+            position = page[-1].id
+
+    def change(
+        self,
+        aggregate_id: UUID,
+        decide: Callable[[TAggregate], None],
+        rows: Sequence[RowChange] = (),
+    ) -> TAggregate:
+        """Lets `decide` act on the aggregate and records what it triggered, with row changes in
+        the same transaction. Decided anew on the reloaded aggregate when somebody was quicker.
+
+        Raises:
+            AggregateNotFoundError: there is no such aggregate.
+            IntegrityError: others were quicker `CONFLICT_ATTEMPTS_MAX` times.
+        """
+        for attempt in range(1, CONFLICT_ATTEMPTS_MAX + 1):
+            aggregate = self.get(aggregate_id)
+            decide(aggregate)
+            try:
+                self.record(aggregate, rows=rows)
+            except IntegrityError:
+                if attempt == CONFLICT_ATTEMPTS_MAX:
+                    raise
+                continue
+            return aggregate
+        raise AssertionError("unreachable: the loop returns or raises")
+
+    def record(self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()) -> None:
+        """Records pending events and row changes in one transaction.
+
+        Raises:
+            IntegrityError: somebody else recorded that version of an aggregate first.
+        """
+        if rows or any(aggregate.pending_events for aggregate in aggregates):
+            self.save(*aggregates, rows=list(rows))
+
+
+class Work(ProcessingEvent[UUID]):
+    """What a follower makes of a batch: new events, row changes, and the aggregates in hand.
+
+    Aggregates are loaded once per batch, so that a policy sees what the one before it decided.
+    """
+
+    def __init__(self, follower: EventLog[Any], tracking: Tracking) -> None:
+        super().__init__(tracking)
+        self._follower = follower
+        self._touched: list[PaySagaAggregate] = []
+        self.rows: list[RowChange] = []
+
+    def get(self, aggregate_id: UUID) -> Any:
+        """The aggregate as the batch so far has left it.
+
+        Raises:
+            AggregateNotFoundError: there is none.
+        """
+        aggregate = self.aggregates.get(aggregate_id)
+        if aggregate is None:
+            aggregate = self._follower.get(aggregate_id)
+        self.add(aggregate)  # type: ignore[arg-type]
+        return aggregate
+
+    def find(self, aggregate_id: UUID) -> Any | None:
+        """Like `get`, but None when there is no such aggregate."""
+        try:
+            return self.get(aggregate_id)
+        except AggregateNotFoundError:
+            return None
+
+    def add(self, aggregate: PaySagaAggregate) -> None:
+        """Takes a new aggregate in hand."""
+        self.aggregates[aggregate.id] = aggregate
+        self._touched.append(aggregate)
+
+    def change(self, *rows: RowChange) -> None:
+        """Adds row changes, to be written in the same transaction."""
+        self.rows.extend(rows)
+
+    def settle(self) -> None:
+        """Collects what the aggregates in hand triggered since the last call, in order."""
+        for aggregate in self._touched:
+            self.events.extend(aggregate.collect_events())
+        self._touched.clear()

@@ -1,0 +1,93 @@
+"""The log of payments and the commands that clients give to them."""
+
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from eventsourcing.persistence import IntegrityError
+
+from application.event_log import EventLog
+from application.ports import Clock, Ids, Persistence
+from application.vault import Vault
+from domain.client import ClientInfo
+from domain.errors import DomainError
+from domain.money import Money
+from domain.payment import Payment
+
+
+class IdempotencyKeyReused(DomainError):
+    """The key was used before for another request (contract 3)."""
+
+    code = "idempotency_key_reused"
+
+
+@dataclass(frozen=True)
+class NewPayment:
+    """A request for a payment, validated. `fingerprint` is a digest of the request's body."""
+
+    amount: Money
+    description: str
+    contract_id: str | None = None
+    client: ClientInfo | None = None
+    payment_method: str = "all"
+    capture_method: str = "automatic"
+    redirect_url: str | None = None
+    callback_url: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    fingerprint: str | None = None
+
+
+class Payments(EventLog[Payment]):
+    """Holds `Payment`."""
+
+    name = "Payments"
+
+    def __init__(self, persistence: Persistence, clock: Clock, ids: Ids, vault: Vault) -> None:
+        super().__init__(persistence, clock)
+        self.ids = ids
+        self.vault = vault
+
+    def initiate(self, request: NewPayment, payment_id: UUID | None = None) -> tuple[Payment, bool]:
+        """Records a request for a payment; the saga does the rest.
+
+        A `payment_id` derived from an idempotency key meets the payment that was recorded first.
+        Returns the payment, and True when it had been recorded before.
+
+        Raises:
+            IdempotencyKeyReused: that payment was asked for with another request.
+        """
+        new_id = payment_id or self.ids.uuid()
+        payment = Payment.initiate(
+            new_id,
+            amount=request.amount,
+            description=request.description,
+            contract_id=request.contract_id,
+            client=self.vault.seal_client(new_id, request.client) if request.client else None,
+            payment_method=request.payment_method,
+            capture_method=request.capture_method,
+            redirect_url=request.redirect_url,
+            callback_url=request.callback_url,
+            merchant_metadata=request.metadata,
+            request_fingerprint=request.fingerprint,
+        )
+        try:
+            self.record(payment)
+        except IntegrityError:
+            return self._recorded_before(new_id, request), True
+        return payment, False
+
+    def _recorded_before(self, payment_id: UUID, request: NewPayment) -> Payment:
+        payment = self.get(payment_id)
+        if payment.request_fingerprint != request.fingerprint:
+            raise IdempotencyKeyReused(
+                "this Idempotency-Key was used with another request: send a new key"
+            )
+        return payment
+
+    def cancel(self, payment_id: UUID, reason: str) -> Payment:
+        """Cancels a payment; its saga undoes what was done.
+
+        Raises:
+            AggregateNotFoundError: there is no such payment.
+            InvalidTransition: it is completed, failed or refunded.
+        """
+        return self.change(payment_id, lambda payment: payment.cancel(reason))

@@ -1,0 +1,36 @@
+"""What the applications need from outside: the time, fresh ids and a place for their events."""
+
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from eventsourcing.persistence import InfrastructureFactory
+from eventsourcing.utils import Environment
+
+
+class Clock(Protocol):
+    """Tells the time. Nothing else in PaySaga does."""
+
+    def now(self) -> datetime:
+        """The current time, aware, in UTC."""
+        ...
+
+
+class Ids(Protocol):
+    """The only source of randomness."""
+
+    def uuid(self) -> UUID:
+        """A fresh random id."""
+        ...
+
+    def token_bytes(self, count: int) -> bytes:
+        """`count` bytes fit for keys and nonces."""
+        ...
+
+
+class Persistence(Protocol):
+    """Where event logs are kept: PostgreSQL in production, memory in the test mode (design 4)."""
+
+    def factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        """The factory of recorders for the application named by `env`."""
+        ...

@@ -1,0 +1,1 @@
+"""The business of taking payments: aggregates, their events, value objects and pure rules."""

@@ -1,0 +1,86 @@
+"""What to believe of a gateway's report: one pure rule for callbacks, answers and queries alike."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.money import Money
+
+
+class Verdict(StrEnum):
+    """What a report means for the payment it speaks of."""
+
+    PAID = "paid"
+    REFUSED = "refused"
+    OPEN = "open"
+    HELD = "held"
+    IRRELEVANT = "irrelevant"
+    DOUBTED = "doubted"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a payment's saga asked the gateway for, against which its reports are held."""
+
+    amount: Money
+    cart_ids: Collection[str]
+    transaction_refs: Collection[str]
+    current_ref: str | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, with the reason where the report is doubted."""
+
+    verdict: Verdict
+    reason: str = ""
+
+
+FOLLOW_UPS = frozenset({TransactionKind.REFUND, TransactionKind.VOID, TransactionKind.RELEASE})
+
+
+def judge(report: GatewayReport, expected: Expectation) -> Judgement:
+    """Decides what a report means. Amount, currency, cart, kind and previous reference must fit.
+
+    A refund, void or release also says "authorised" and is never taken for a sale; a refusal
+    counts only for the page that the customer has now (PayTabs, section 7.5).
+    """
+    if report.kind in FOLLOW_UPS:
+        return Judgement(Verdict.IRRELEVANT)
+    if not _is_ours(report, expected):
+        return Judgement(Verdict.DOUBTED, "it names a cart that was never asked for")
+    if report.status is TransactionStatus.UNKNOWN or report.kind is TransactionKind.UNKNOWN:
+        return Judgement(Verdict.DOUBTED, "its status or its type is not known")
+    if report.status is TransactionStatus.AUTHORISED:
+        return _judge_money(report, expected)
+    if report.status in {TransactionStatus.ON_HOLD, TransactionStatus.PENDING}:
+        return Judgement(Verdict.HELD)
+    if report.status is TransactionStatus.OPEN:
+        return Judgement(Verdict.OPEN)
+    if expected.current_ref not in {None, report.transaction_ref, report.previous_ref}:
+        return Judgement(Verdict.IRRELEVANT)
+    return Judgement(Verdict.REFUSED)
+
+
+def _is_ours(report: GatewayReport, expected: Expectation) -> bool:
+    if report.cart_id in expected.cart_ids:
+        return True
+    refs = expected.transaction_refs
+    return report.previous_ref in refs or (not report.cart_id and report.transaction_ref in refs)
+
+
+def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
+    if report.kind is TransactionKind.PAYMENT_REQUEST:
+        return Judgement(Verdict.HELD)
+    if report.amount != expected.amount:
+        return Judgement(
+            Verdict.DOUBTED, f"it speaks of {report.amount}, the payment is of {expected.amount}"
+        )
+    if report.kind is TransactionKind.CAPTURE and report.previous_ref not in (
+        expected.transaction_refs
+    ):
+        return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
+    if report.kind is TransactionKind.AUTHORIZATION:
+        return Judgement(Verdict.DOUBTED, "it is an authorization where a sale was asked for")
+    return Judgement(Verdict.PAID)

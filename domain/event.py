@@ -1,0 +1,164 @@
+"""What every domain event carries: its public type, its priority, its cause and its time."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, ClassVar, Self
+from uuid import UUID, uuid5
+
+from eventsourcing.domain import Aggregate, CanInitAggregate, CanMutateAggregate
+
+EVENT_ID_NAMESPACE = UUID("6f1d1c52-9f0b-5d0e-8a5f-0d6f6b1f0c11")
+NO_ID = UUID(int=0)
+
+
+class PaymentEventType(StrEnum):
+    """The public names of events (contract 6), together with our extensions."""
+
+    PAYMENT_INITIATED = "payment.initiated"
+    PAYMENT_PROCESSING = "payment.processing"
+    PAYMENT_AUTHORIZED = "payment.authorized"
+    PAYMENT_COMPLETED = "payment.completed"
+    PAYMENT_FAILED = "payment.failed"
+    PAYMENT_CANCELLED = "payment.cancelled"
+    PAYMENT_REFUND_REQUESTED = "payment.refund_requested"
+    PAYMENT_REFUND_FAILED = "payment.refund_failed"
+    PAYMENT_REFUNDED = "payment.refunded"
+    WEBHOOK_RECEIVED = "webhook.received"
+    WEBHOOK_REPEATED = "webhook.repeated"
+    WEBHOOK_PROCESSED = "webhook.processed"
+    WEBHOOK_FAILED = "webhook.failed"
+    SECURITY_EVENT = "security.event"
+    SAGA_STARTED = "saga.started"
+    SAGA_STEP_STARTED = "saga.step_started"
+    SAGA_STEP_SUCCEEDED = "saga.step_succeeded"
+    SAGA_STEP_FAILED = "saga.step_failed"
+    SAGA_GATEWAY_CALL_REQUESTED = "saga.gateway_call_requested"
+    SAGA_GATEWAY_CALL_ANSWERED = "saga.gateway_call_answered"
+    SAGA_NOTIFICATION_HANDLED = "saga.notification_handled"
+    SAGA_REPORT_DOUBTED = "saga.report_doubted"
+    SAGA_DEADLINE_SET = "saga.deadline_set"
+    SAGA_DEADLINE_REACHED = "saga.deadline_reached"
+    SAGA_DEADLINE_CLEARED = "saga.deadline_cleared"
+    SAGA_COMPENSATION_STARTED = "saga.compensation_started"
+    SAGA_STEP_COMPENSATION_STARTED = "saga.step_compensation_started"
+    SAGA_STEP_COMPENSATED = "saga.step_compensated"
+    SAGA_MONEY_RETURN_STARTED = "saga.money_return_started"
+    SAGA_MONEY_RETURNED = "saga.money_returned"
+    SAGA_COMPLETED = "saga.completed"
+    SAGA_COMPENSATED = "saga.compensated"
+    SAGA_PARKED = "saga.parked"
+    GATEWAY_REQUESTED = "gateway.requested"
+    GATEWAY_SUCCEEDED = "gateway.succeeded"
+    GATEWAY_REFUSED = "gateway.refused"
+    GATEWAY_UNKNOWN = "gateway.unknown"
+    CONFIRMATION_REQUESTED = "confirmation.requested"
+    CONFIRMATION_ATTEMPT_FAILED = "confirmation.attempt_failed"
+    CONFIRMATION_DELIVERED = "confirmation.delivered"
+    CONFIRMATION_EXHAUSTED = "confirmation.exhausted"
+
+
+class Priority(StrEnum):
+    """How urgently people and followers should look at an event."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"
+    CRITICAL = "CRITICAL"
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """Who and what caused an event (contract 6); `causation_id` is None for a first cause."""
+
+    correlation_id: str
+    causation_id: str | None = None
+    source: str | None = None
+    user_id: str | None = None
+    session_id: str | None = None
+    ip_address: str | None = None
+    user_agent: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+
+
+@dataclass(frozen=True)
+class EventContext:
+    """What the events triggered inside `acting` carry: their metadata and their time (UTC)."""
+
+    metadata: Metadata
+    now: datetime
+
+
+_context: ContextVar[EventContext] = ContextVar("event_context")
+
+
+@contextmanager
+def acting(context: EventContext) -> Iterator[None]:
+    """Gives every event triggered inside the block this cause and this time."""
+    token = _context.set(context)
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def current_context() -> EventContext:
+    """The context set by `acting`.
+
+    Raises:
+        LookupError: an event was triggered outside `acting`: nobody said when and by whom.
+    """
+    return _context.get()
+
+
+def event_id_of(aggregate_id: UUID, version: int) -> UUID:
+    """The public id of an event: derived from its aggregate's id and version, never stored."""
+    return uuid5(EVENT_ID_NAMESPACE, f"{aggregate_id}:{version}")
+
+
+class PaySagaAggregate(Aggregate):
+    """An aggregate whose events take their metadata and their time from `acting`."""
+
+    class Event(Aggregate.Event):
+        """A fact. Subclasses set `event_type` and `priority`."""
+
+        metadata: Metadata
+        event_type: ClassVar[PaymentEventType]
+        priority: ClassVar[Priority] = Priority.MEDIUM
+
+        @property
+        def event_id(self) -> UUID:
+            """The public event id (see `event_id_of`)."""
+            return event_id_of(self.originator_id, self.originator_version)
+
+    class Created(Event, Aggregate.Created):
+        """The first fact of an aggregate."""
+
+    @classmethod
+    def _create(
+        cls,
+        event_class: type[CanInitAggregate[UUID]],
+        *,
+        id: UUID | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        context = current_context()
+        return super()._create(
+            event_class, id=id, metadata=context.metadata, timestamp=context.now, **kwargs
+        )
+
+    def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
+        context = current_context()
+        super().trigger_event(
+            event_class, metadata=context.metadata, timestamp=context.now, **kwargs
+        )
+
+
+def caused_by(event: PaySagaAggregate.Event, now: datetime) -> EventContext:
+    """The context in which a follower acts on an event: same correlation, caused by that event."""
+    metadata = replace(event.metadata, causation_id=str(event.event_id))
+    return EventContext(metadata=metadata, now=now)

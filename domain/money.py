@@ -1,0 +1,81 @@
+"""Money as the business means it: an exact decimal in major units with its ISO 4217 currency."""
+
+from decimal import Decimal, InvalidOperation
+from functools import cache
+
+import iso4217
+from moneyed import Currency, Money, get_currency
+
+from domain.errors import DomainError
+
+__all__ = [
+    "AMOUNT_MAX",
+    "Currency",
+    "InvalidAmount",
+    "InvalidCurrency",
+    "Money",
+    "minor_units",
+    "money",
+]
+
+AMOUNT_MAX = Decimal("9999999999.99")
+"""The largest amount one payment may have, in major units (PayTabs, `cart_amount`)."""
+
+
+class InvalidCurrency(DomainError):
+    """The currency is not an ISO 4217 code that has a minor unit."""
+
+    code = "invalid_currency"
+
+
+class InvalidAmount(DomainError):
+    """The amount is not a positive number that its currency can express."""
+
+    code = "invalid_amount"
+
+
+@cache
+def minor_units(currency: str) -> int:
+    """The number of decimals of a currency (ISO 4217): 2 for SAR, 3 for KWD, 0 for JPY.
+
+    Raises:
+        InvalidCurrency: the code is unknown, or the currency has no minor unit (XAU, XXX).
+    """
+    try:
+        exponent = iso4217.Currency(currency).exponent
+        get_currency(currency)
+    except (ValueError, KeyError, LookupError):
+        exponent = None
+    if exponent is None:
+        raise InvalidCurrency(
+            f"'{currency}' is not a currency that can be paid in: "
+            "send an ISO 4217 code in capitals, such as SAR, AED or KWD"
+        )
+    return int(exponent)
+
+
+def money(amount: Decimal | int | str, currency: str) -> Money:
+    """Money from an amount in major units, written with exactly the decimals of its currency.
+
+    Raises:
+        InvalidCurrency: see `minor_units`.
+        InvalidAmount: not a finite positive number, too many decimals, or above `AMOUNT_MAX`.
+    """
+    decimals = minor_units(currency)
+    value = _finite_decimal(amount)
+    if value <= 0 or value > AMOUNT_MAX:
+        raise InvalidAmount(f"the amount must be above 0 and at most {AMOUNT_MAX}, not {amount}")
+    quantized = value.quantize(Decimal(1).scaleb(-decimals))
+    if quantized != value:
+        raise InvalidAmount(f"{currency} has {decimals} decimals: {amount} cannot be paid in it")
+    return Money(quantized, currency)
+
+
+def _finite_decimal(amount: Decimal | int | str) -> Decimal:
+    try:
+        value = Decimal(amount)
+    except (InvalidOperation, ValueError):
+        raise InvalidAmount(f"'{amount}' is not a decimal number") from None
+    if not value.is_finite():
+        raise InvalidAmount(f"the amount must be a finite number, not {amount}")
+    return value

@@ -1,0 +1,405 @@
+"""One payment: what was asked for, how it stands, and which commands its status allows."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from domain.errors import DomainError, InvalidTransition
+from domain.event import PaymentEventType, PaySagaAggregate, Priority
+from domain.gateway_report import GatewayReport
+from domain.money import Money
+from domain.sealed import Sealed
+
+
+class PaymentStatus(StrEnum):
+    """Where a payment stands (design 2)."""
+
+    INITIATED = "initiated"
+    PROCESSING = "processing"
+    AUTHORIZED = "authorized"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REFUNDED = "refunded"
+
+
+class RefundStatus(StrEnum):
+    """Where one refund stands; `PENDING` until the gateway has given its word."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+ALLOWED: dict[str, frozenset[PaymentStatus]] = {
+    "processed": frozenset({PaymentStatus.INITIATED}),
+    "authorized": frozenset({PaymentStatus.PROCESSING}),
+    "completed": frozenset({PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED}),
+    "failed": frozenset(
+        {PaymentStatus.INITIATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED}
+    ),
+    "cancelled": frozenset(
+        {PaymentStatus.INITIATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED}
+    ),
+    "refunded": frozenset({PaymentStatus.COMPLETED}),
+}
+"""Which statuses allow a payment to be …; the keys are the words used in the refusal."""
+
+
+class RefundExceedsCaptured(DomainError):
+    """The refunds asked for would add up to more than was captured."""
+
+    code = "refund_exceeds_captured"
+
+
+class CaptureExceedsAuthorized(DomainError):
+    """More was captured than the customer authorized, or in another currency."""
+
+    code = "capture_exceeds_authorized"
+
+
+class UnknownRefund(DomainError):
+    """No refund of this payment has that id."""
+
+    code = "unknown_refund"
+
+
+@dataclass(frozen=True)
+class NextAction:
+    """What the customer has to do next: pay on the page at `url`, before `expires_at`."""
+
+    url: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a payment failed: a stable code, a text for people, and the gateway's own code."""
+
+    code: str
+    message: str
+    gateway_code: str | None = None
+
+
+@dataclass
+class Refund:
+    """Money given back, or on its way."""
+
+    refund_id: UUID
+    amount: Money
+    status: RefundStatus
+    reason: str | None
+    created_at: datetime
+    transaction_ref: str | None = None
+
+
+class Payment(PaySagaAggregate):
+    """A payment from request to final state. Decisions come from its saga, cancels from clients.
+
+    The events that merchants are told of carry the `callback_url` they are told at.
+    """
+
+    class Initiated(PaySagaAggregate.Created):
+        event_type = PaymentEventType.PAYMENT_INITIATED
+        amount: Money
+        description: str
+        contract_id: str | None
+        client: Sealed | None
+        payment_method: str
+        capture_method: str
+        redirect_url: str | None
+        callback_url: str | None
+        merchant_metadata: dict[str, str]
+        request_fingerprint: str | None
+
+    class Processing(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_PROCESSING
+        transaction_ref: str
+        gateway_provider: str
+        page_url: str | None
+        page_expires_at: datetime
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.status = PaymentStatus.PROCESSING
+            aggregate.transaction_ref = self.transaction_ref
+            aggregate.gateway_provider = self.gateway_provider
+            aggregate.processing_since = self.timestamp
+            if self.page_url:
+                aggregate.next_action = NextAction(self.page_url, self.page_expires_at)
+
+    class Authorized(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_AUTHORIZED
+        priority = Priority.HIGH
+        report: GatewayReport
+        callback_url: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.status = PaymentStatus.AUTHORIZED
+            aggregate.transaction_ref = self.report.transaction_ref
+            aggregate.next_action = None
+
+    class Completed(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_COMPLETED
+        priority = Priority.HIGH
+        amount: Money
+        report: GatewayReport
+        processing_duration_ms: int
+        callback_url: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.status = PaymentStatus.COMPLETED
+            aggregate.transaction_ref = self.report.transaction_ref
+            aggregate.amount_captured = self.amount
+            aggregate.next_action = None
+
+    class Failed(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_FAILED
+        priority = Priority.HIGH
+        failure: Failure
+        report: GatewayReport | None
+        callback_url: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.status = PaymentStatus.FAILED
+            aggregate.failure = self.failure
+            aggregate.next_action = None
+
+    class Cancelled(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_CANCELLED
+        priority = Priority.HIGH
+        reason: str
+        callback_url: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.status = PaymentStatus.CANCELLED
+            aggregate.cancellation_reason = self.reason
+            aggregate.next_action = None
+
+    class RefundRequested(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_REFUND_REQUESTED
+        refund_id: UUID
+        amount: Money
+        reason: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.refunds[self.refund_id] = Refund(
+                self.refund_id, self.amount, RefundStatus.PENDING, self.reason, self.timestamp
+            )
+
+    class RefundFailed(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_REFUND_FAILED
+        priority = Priority.HIGH
+        refund_id: UUID
+        failure: Failure
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.refunds[self.refund_id].status = RefundStatus.FAILED
+
+    class Refunded(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_REFUNDED
+        priority = Priority.HIGH
+        refund_id: UUID
+        transaction_ref: str
+        amount: Money
+        amount_refunded: Money
+        is_full: bool
+        reason: str | None
+        callback_url: str | None
+
+        def apply(self, aggregate: "Payment") -> None:
+            refund = aggregate.refunds[self.refund_id]
+            refund.status = RefundStatus.SUCCEEDED
+            refund.transaction_ref = self.transaction_ref
+            aggregate.amount_refunded = self.amount_refunded
+            if self.is_full:
+                aggregate.status = PaymentStatus.REFUNDED
+
+    def __init__(
+        self,
+        amount: Money,
+        description: str,
+        contract_id: str | None,
+        client: Sealed | None,
+        payment_method: str,
+        capture_method: str,
+        redirect_url: str | None,
+        callback_url: str | None,
+        merchant_metadata: dict[str, str],
+        request_fingerprint: str | None,
+        metadata: Any,
+    ) -> None:
+        self.amount = amount
+        self.description = description
+        self.contract_id = contract_id
+        self.client = client
+        self.payment_method = payment_method
+        self.capture_method = capture_method
+        self.redirect_url = redirect_url
+        self.callback_url = callback_url
+        self.merchant_metadata = merchant_metadata
+        self.request_fingerprint = request_fingerprint
+        self.correlation_id: str = metadata.correlation_id
+        self.status = PaymentStatus.INITIATED
+        self.amount_captured = Money(Decimal(0), amount.currency)
+        self.amount_refunded = Money(Decimal(0), amount.currency)
+        self.gateway_provider: str | None = None
+        self.transaction_ref: str | None = None
+        self.processing_since: datetime | None = None
+        self.next_action: NextAction | None = None
+        self.failure: Failure | None = None
+        self.cancellation_reason: str | None = None
+        self.refunds: dict[UUID, Refund] = {}
+
+    @classmethod
+    def initiate(cls, payment_id: UUID, **request: Any) -> "Payment":
+        """Records the request for a payment; the fields are those of `Initiated`."""
+        return cls._create(cls.Initiated, id=payment_id, **request)
+
+    @property
+    def is_closed(self) -> bool:
+        """True when no customer can pay any more: the payment failed or was cancelled."""
+        return self.status in {PaymentStatus.FAILED, PaymentStatus.CANCELLED}
+
+    @property
+    def amount_refundable(self) -> Money:
+        """What was captured less every refund that succeeded or may still succeed."""
+        held = [r.amount for r in self.refunds.values() if r.status is not RefundStatus.FAILED]
+        return self.amount_captured - sum(held, start=Money(Decimal(0), self.amount.currency))
+
+    def process(
+        self,
+        transaction_ref: str,
+        gateway_provider: str,
+        page_url: str | None,
+        expires_at: datetime,
+    ) -> None:
+        """The gateway has opened a page for the customer.
+
+        Raises:
+            InvalidTransition: the payment is not `initiated`.
+        """
+        if self.status is PaymentStatus.PROCESSING and self.transaction_ref == transaction_ref:
+            return
+        self._require("processed")
+        self.trigger_event(
+            self.Processing,
+            transaction_ref=transaction_ref,
+            gateway_provider=gateway_provider,
+            page_url=page_url,
+            page_expires_at=expires_at,
+        )
+
+    def authorize(self, report: GatewayReport) -> None:
+        """The customer authorized the amount; it waits to be captured.
+
+        Raises:
+            InvalidTransition: the payment is not `processing`.
+        """
+        if self.status is PaymentStatus.AUTHORIZED:
+            return
+        self._require("authorized")
+        self.trigger_event(self.Authorized, report=report, callback_url=self.callback_url)
+
+    def complete(self, amount: Money, report: GatewayReport, now: datetime) -> None:
+        """The gateway has the customer's money.
+
+        Raises:
+            InvalidTransition: the payment is neither `processing` nor `authorized`.
+            CaptureExceedsAuthorized: the amount is above the payment's, or of another currency.
+        """
+        if self.status is PaymentStatus.COMPLETED:
+            return
+        self._require("completed")
+        if amount.currency != self.amount.currency or amount > self.amount:
+            raise CaptureExceedsAuthorized(f"{amount} is more than the {self.amount} agreed upon")
+        started = self.processing_since or now
+        self.trigger_event(
+            self.Completed,
+            amount=amount,
+            report=report,
+            processing_duration_ms=round((now - started).total_seconds() * 1000),
+            callback_url=self.callback_url,
+        )
+
+    def fail(self, failure: Failure, report: GatewayReport | None = None) -> None:
+        """The payment cannot succeed: the card was declined or the gateway refused.
+
+        Raises:
+            InvalidTransition: the payment is completed, refunded or cancelled.
+        """
+        if self.status is PaymentStatus.FAILED:
+            return
+        self._require("failed")
+        self.trigger_event(
+            self.Failed, failure=failure, report=report, callback_url=self.callback_url
+        )
+
+    def cancel(self, reason: str) -> None:
+        """Nobody wants the payment any more, or its page ran out (reason `expired`).
+
+        Raises:
+            InvalidTransition: the payment is completed, refunded or failed.
+        """
+        if self.status is PaymentStatus.CANCELLED:
+            return
+        self._require("cancelled")
+        self.trigger_event(self.Cancelled, reason=reason, callback_url=self.callback_url)
+
+    def request_refund(self, refund_id: UUID, amount: Money, reason: str | None) -> None:
+        """Asks for captured money to be given back; the gateway's word decides.
+
+        Raises:
+            InvalidTransition: the payment is not `completed`.
+            RefundExceedsCaptured: all refunds together would exceed what was captured.
+        """
+        if refund_id in self.refunds:
+            return
+        self._require("refunded")
+        if amount.currency != self.amount.currency or amount > self.amount_refundable:
+            raise RefundExceedsCaptured(
+                f"{amount} cannot be refunded: {self.amount_refundable} of the "
+                f"{self.amount_captured} captured is left"
+            )
+        self.trigger_event(self.RefundRequested, refund_id=refund_id, amount=amount, reason=reason)
+
+    def refund(self, refund_id: UUID, transaction_ref: str) -> None:
+        """The gateway gave the refund's money back.
+
+        Raises:
+            UnknownRefund: that refund was never asked for.
+        """
+        refund = self._refund(refund_id)
+        if refund.status is RefundStatus.SUCCEEDED:
+            return
+        self.trigger_event(
+            self.Refunded,
+            refund_id=refund_id,
+            transaction_ref=transaction_ref,
+            amount=refund.amount,
+            amount_refunded=self.amount_refunded + refund.amount,
+            is_full=self.amount_refunded + refund.amount == self.amount_captured,
+            reason=refund.reason,
+            callback_url=self.callback_url,
+        )
+
+    def refuse_refund(self, refund_id: UUID, failure: Failure) -> None:
+        """The gateway refused the refund for good; its amount may be refunded again.
+
+        Raises:
+            UnknownRefund: that refund was never asked for.
+        """
+        if self._refund(refund_id).status is RefundStatus.PENDING:
+            self.trigger_event(self.RefundFailed, refund_id=refund_id, failure=failure)
+
+    def _refund(self, refund_id: UUID) -> Refund:
+        try:
+            return self.refunds[refund_id]
+        except KeyError:
+            raise UnknownRefund(f"payment {self.id} has no refund {refund_id}") from None
+
+    def _require(self, action: str) -> None:
+        if self.status not in ALLOWED[action]:
+            raise InvalidTransition(action, self.status, ALLOWED[action])

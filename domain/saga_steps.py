@@ -1,0 +1,102 @@
+"""The steps of a payment saga and what undoes each of them, as data."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Step(StrEnum):
+    """What has to happen for a payment to succeed, in order."""
+
+    CREATE_RECORD = "create_record"
+    OPEN_AT_GATEWAY = "open_at_gateway"
+    AWAIT_CUSTOMER = "await_customer"
+    SETTLE = "settle"
+    CONFIRM = "confirm"
+
+
+COMPENSATIONS: dict[Step, str] = {
+    Step.CREATE_RECORD: "close_record",
+    Step.OPEN_AT_GATEWAY: "abandon_page",
+    Step.SETTLE: "give_money_back",
+}
+"""What undoes a step that took effect; waiting and telling leave nothing to undo."""
+
+
+class StepStatus(StrEnum):
+    """Where one step stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+
+
+@dataclass
+class StepState:
+    """One step's history in brief; `compensation` names what undoes it, if anything does."""
+
+    name: Step
+    status: StepStatus = StepStatus.PENDING
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    attempts: int = 0
+    error: str | None = None
+
+    @property
+    def compensation(self) -> str | None:
+        """The name of the compensation (see `COMPENSATIONS`)."""
+        return COMPENSATIONS.get(self.name)
+
+
+class SagaStatus(StrEnum):
+    """Where a saga stands (contract 4)."""
+
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    PARKED = "parked"
+
+
+class Deadline(StrEnum):
+    """The moments at which a saga asks after a payment of its own accord."""
+
+    RECONCILE = "reconcile"
+    LATE_MONEY = "late_money"
+
+
+@dataclass(frozen=True)
+class SagaTimings:
+    """When a saga asks, repeats and gives up.
+
+    `page_ttl` is the life of a hosted page (PayTabs, section 2.4). `reconcile_after` is the first
+    gap before the saga asks after a page nothing was heard of; later gaps double.
+    """
+
+    page_ttl: timedelta = timedelta(minutes=20)
+    reconcile_after: timedelta = timedelta(seconds=60)
+    expiry_grace: timedelta = timedelta(seconds=60)
+    """How long after the page's end the gateway may still be closing it."""
+    late_money_after: timedelta = timedelta(minutes=70)
+    """When late 3-D Secure results are known at last (PayTabs, section 10)."""
+    held_gap: timedelta = timedelta(days=1)
+    retry_base: timedelta = timedelta(seconds=2)
+    retry_max: timedelta = timedelta(seconds=60)
+
+    def retry_delay(self, attempt: int) -> timedelta:
+        """The wait before another attempt: doubling from `retry_base`, at most `retry_max`."""
+        return min(self.retry_base * (1 << min(attempt - 1, 16)), self.retry_max)
+
+    def next_reconciliation(
+        self, opened_at: datetime, expires_at: datetime, now: datetime
+    ) -> datetime:
+        """When to ask next after a page that is still open: growing gaps, and once at its end."""
+        page_over_at = expires_at + self.expiry_grace
+        gap = max(self.reconcile_after, now - opened_at)
+        if now >= page_over_at:
+            return now + self.held_gap
+        return min(now + gap, page_over_at)

@@ -1,0 +1,1 @@
+"""Everything that touches the outside: HTTP, the gateway client, the command line, settings."""

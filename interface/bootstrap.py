@@ -1,0 +1,148 @@
+"""Puts the program together: which real parts stand behind the ports, from the settings."""
+
+import os
+import socket
+from datetime import timedelta
+
+from application.circuit_breaker import CircuitBreakerConfig
+from application.payment_gateway import PaymentGateway
+from application.vault import Vault
+from domain.gateway_report import PROVIDER_PAYTABS
+from interface.clock import RandomIds, SystemClock
+from interface.confirmation_sender import ConfirmationSender
+from interface.guarded_gateway import guard
+from interface.json_text import write_json
+from interface.paytabs import PayTabsClient, PayTabsConfig
+from interface.settings import PREFIX, InvalidSettings, Settings
+from system.agenda_store import PostgresAgendaStore
+from system.applications import LOG_NAMES, Applications
+from system.dispatcher import Dispatcher
+from system.handlers import handlers
+from system.listener import Listener
+from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
+from system.persistence.tables import AGENDA
+from system.runner import Runner
+from system.work_item import WorkKind
+
+DEADLINE_THREADS = 4
+
+
+def process_name() -> str:
+    """A name for this process that no other in the fleet has."""
+    return f"{socket.gethostname()}:{os.getpid()}:{RandomIds().uuid().hex[:8]}"
+
+
+def open_persistence(settings: Settings) -> PostgresPersistence:
+    """The database, with everything created that was missing.
+
+    Raises:
+        InvalidSettings: no database is set.
+        OperationalError: it cannot be reached.
+    """
+    persistence = PostgresPersistence(settings.conninfo, settings.database_pool_size)
+    persistence.prepare(LOG_NAMES)
+    return persistence
+
+
+def build_applications(settings: Settings, persistence: PostgresPersistence) -> Applications:
+    """All applications on the database."""
+    ids = RandomIds()
+    vault = Vault(PostgresClientKeys(persistence), ids)
+    persistence.use_vault(vault)
+    return Applications(
+        persistence,
+        clock=SystemClock(),
+        ids=ids,
+        vault=vault,
+        timings=settings.saga_timings,
+        gateway_name=PROVIDER_PAYTABS,
+    )
+
+
+def build_gateway(settings: Settings) -> PaymentGateway:
+    """PayTabs behind its circuit breaker.
+
+    Raises:
+        InvalidSettings: there is no PayTabs profile.
+    """
+    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_server_key
+    base_url = settings.gateway_url
+    if profile_id is None or server_key is None or base_url is None:
+        raise InvalidSettings(
+            [
+                f"{PREFIX}PAYTABS_PROFILE_ID: not set; this role needs a PayTabs profile "
+                "(`paysaga serve` brings a simulator when there is none)"
+            ]
+        )
+    client = PayTabsClient(
+        PayTabsConfig(
+            profile_id=profile_id, server_key=server_key.get_secret_value(), base_url=base_url
+        )
+    )
+    return guard(client, breaker_config(settings, PROVIDER_PAYTABS))
+
+
+def breaker_config(settings: Settings, name: str) -> CircuitBreakerConfig:
+    """The breaker settings for one outside service."""
+    return CircuitBreakerConfig(
+        name=name,
+        error_threshold=settings.breaker_error_threshold,
+        timeout_ms=settings.breaker_timeout_ms,
+        reset_timeout_ms=settings.breaker_reset_timeout_ms,
+        minimum_requests=settings.breaker_minimum_requests,
+        max_concurrent_requests=settings.breaker_max_concurrent_requests,
+        volume_threshold=settings.breaker_volume_threshold,
+        slow_call_threshold_ms=settings.breaker_slow_call_threshold_ms,
+        slow_call_rate_threshold=settings.breaker_slow_call_rate_threshold,
+        window_ms=settings.breaker_window_ms,
+        enable_event_emission=settings.breaker_enable_event_emission,
+        enable_metrics=settings.breaker_enable_metrics,
+    )
+
+
+class Worker:
+    """The worker role: followers and dispatcher of one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        gateway = build_gateway(settings)
+        self._persistence = open_persistence(settings)
+        self._applications = build_applications(settings, self._persistence)
+        name = process_name()
+        self._listener = Listener(settings.conninfo)
+        self._runner = Runner(self._applications, settings.conninfo, self._listener, name)
+        self._dispatcher = Dispatcher(
+            PostgresAgendaStore(self._persistence),
+            handlers(
+                self._applications,
+                gateway=gateway,
+                notifier=ConfirmationSender(
+                    settings.confirmation_secrets,
+                    allow_private=settings.allow_private_callbacks,
+                ),
+                to_json=write_json,
+                public_url=settings.base_url,
+            ),
+            self._applications.clock,
+            threads={
+                WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
+                WorkKind.CONFIRMATION: settings.dispatcher_threads,
+                WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
+            },
+            worker=name,
+            lease=timedelta(milliseconds=settings.lease_ms),
+        )
+        self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
+
+    def start(self) -> None:
+        """Starts to follow and to dispatch."""
+        self._listener.start()
+        self._runner.start()
+        self._dispatcher.start()
+
+    def stop(self) -> None:
+        """Finishes what is in hand and stops."""
+        self._dispatcher.stop()
+        self._runner.stop()
+        self._listener.stop()
+        self._applications.close()
+        self._persistence.close()

@@ -1,0 +1,103 @@
+"""Puts the circuit breaker in front of a payment gateway (contract 8)."""
+
+from collections.abc import Callable
+
+from application.circuit_breaker import (
+    CircuitBreakerConfig,
+    CircuitOpenError,
+    EventDrivenCircuitBreaker,
+)
+from application.payment_gateway import (
+    FollowUpRequest,
+    NotAttempted,
+    Outcome,
+    PageRequest,
+    PaymentGateway,
+    Refusal,
+    Refused,
+    Unknown,
+)
+
+HALF_OPEN_WAIT_MS = 500
+"""How soon to ask again when a trial is under way."""
+
+
+class _GatewayFailed(Exception):
+    """Carries an unknown outcome through the breaker, which counts it as a failure."""
+
+    def __init__(self, outcome: Unknown) -> None:
+        self.outcome = outcome
+        super().__init__(outcome.reason)
+
+
+class _GatewayPaused(Exception):
+    """Carries a "too many requests" through the breaker, which pauses and counts nothing."""
+
+    def __init__(self, outcome: Refused) -> None:
+        self.outcome = outcome
+        self.retry_after_ms = outcome.retry_after_ms or 0
+        super().__init__(outcome.message)
+
+
+class GuardedGateway:
+    """A gateway behind a breaker. An unknown outcome is a failure; a refusal is not: the gateway
+    works. A call that the breaker rejects raises `NotAttempted`."""
+
+    def __init__(self, gateway: PaymentGateway, breaker: EventDrivenCircuitBreaker) -> None:
+        self._gateway = gateway
+        self._breaker = breaker
+
+    @property
+    def name(self) -> str:
+        """See `PaymentGateway.name`."""
+        return self._gateway.name
+
+    def open_page(self, request: PageRequest) -> Outcome:
+        """See `PaymentGateway.open_page`."""
+        return self._guarded(lambda: self._gateway.open_page(request))
+
+    def query_transaction(self, transaction_ref: str) -> Outcome:
+        """See `PaymentGateway.query_transaction`."""
+        return self._guarded(lambda: self._gateway.query_transaction(transaction_ref))
+
+    def query_cart(self, cart_id: str) -> Outcome:
+        """See `PaymentGateway.query_cart`."""
+        return self._guarded(lambda: self._gateway.query_cart(cart_id))
+
+    def refund(self, request: FollowUpRequest) -> Outcome:
+        """See `PaymentGateway.refund`."""
+        return self._guarded(lambda: self._gateway.refund(request))
+
+    def capture(self, request: FollowUpRequest) -> Outcome:
+        """See `PaymentGateway.capture`."""
+        return self._guarded(lambda: self._gateway.capture(request))
+
+    def void(self, request: FollowUpRequest) -> Outcome:
+        """See `PaymentGateway.void`."""
+        return self._guarded(lambda: self._gateway.void(request))
+
+    def _guarded(self, ask: Callable[[], Outcome]) -> Outcome:
+        try:
+            return self._breaker.call(_raising, ask)
+        except (_GatewayFailed, _GatewayPaused) as carrier:
+            return carrier.outcome
+        except CircuitOpenError as rejection:
+            wait_ms = max(round(rejection.retry_after_ms), HALF_OPEN_WAIT_MS)
+            raise NotAttempted(rejection.reason, wait_ms) from None
+
+
+def guard(gateway: PaymentGateway, config: CircuitBreakerConfig) -> GuardedGateway:
+    """The gateway behind a breaker of its own."""
+    breaker = EventDrivenCircuitBreaker(
+        config, is_failure=_GatewayFailed, is_neutral=_GatewayPaused
+    )
+    return GuardedGateway(gateway, breaker)
+
+
+def _raising(ask: Callable[[], Outcome]) -> Outcome:
+    outcome = ask()
+    if isinstance(outcome, Unknown):
+        raise _GatewayFailed(outcome)
+    if isinstance(outcome, Refused) and outcome.reason is Refusal.RATE_LIMITED:
+        raise _GatewayPaused(outcome)
+    return outcome

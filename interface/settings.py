@@ -1,0 +1,277 @@
+"""The settings of PaySaga: environment variables `PAYSAGA_*`, or a TOML file (contract 2)."""
+
+import os
+import tomllib
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from domain.saga_steps import SagaTimings
+from interface.paytabs.regions import BASE_URLS, base_url_for
+
+PREFIX = "PAYSAGA_"
+
+
+class Role(StrEnum):
+    """What an API key may do; each role may also do what the ones before it may."""
+
+    READ = "read"
+    WRITE = "write"
+    ADMIN = "admin"
+
+    def allows(self, needed: "Role") -> bool:
+        """True when this role is enough where `needed` is asked for."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+class ApiKey(BaseModel, frozen=True):
+    """One API key: who it belongs to, what it may do, and its secret."""
+
+    name: str = Field(min_length=1)
+    role: Role
+    secret: SecretStr = Field(min_length=8)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `name:role:secret`.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        parts = text.strip().split(":", 2)
+        if len(parts) != 3:
+            raise ValueError("an API key is written name:role:secret")
+        name, role, secret = parts
+        if role not in set(Role):
+            raise ValueError(f"the role of an API key is read, write or admin, not '{role}'")
+        return cls(name=name, role=Role(role), secret=SecretStr(secret))
+
+
+class InvalidSettings(Exception):
+    """Settings are missing or wrong; `problems` holds one line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class _ConfigFile(PydanticBaseSettingsSource):
+    """The TOML file named by `PAYSAGA_CONFIG`; the environment goes before it."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        path = os.environ.get(f"{PREFIX}CONFIG")
+        if not path:
+            return {}
+        try:
+            content = tomllib.loads(Path(path).read_text())
+        except OSError as error:
+            raise InvalidSettings([f"{PREFIX}CONFIG: '{path}' cannot be read: {error}"]) from None
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidSettings([f"{PREFIX}CONFIG: '{path}' is no TOML: {error}"]) from None
+        unknown = sorted(set(map(str.lower, content)) - set(Settings.model_fields))
+        if unknown:
+            raise InvalidSettings([f"{PREFIX}CONFIG: '{name}' is no setting" for name in unknown])
+        return {name.lower(): value for name, value in content.items()}
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults. Durations carry their unit in the name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    database_url: str | None = Field(None, description="PostgreSQL; none: embedded.")
+    data_dir: Path = Field(Path(".paysaga"), description="Where embedded data is kept.")
+    host: str = Field("127.0.0.1", description="The address that the web role listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="The port that the web role listens on.")
+    public_url: str | None = Field(
+        None, description="Where customers and the gateway reach us; default http://HOST:PORT."
+    )
+    web_workers: int = Field(2, ge=1, le=64, description="Processes of the web role.")
+    web_threads: int = Field(32, ge=1, le=512, description="Threads of each web process.")
+    dispatcher_threads: int = Field(32, ge=1, le=512, description="Gateway calls at once.")
+    database_pool_size: int = Field(10, ge=2, le=200, description="Connections per process.")
+    lease_ms: int = Field(
+        10_000, ge=500, le=600_000, description="How long a claim on work holds unrenewed."
+    )
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = Field(
+        (), description="name:role:secret,… with the roles read, write, admin."
+    )
+    create_wait_ms: int = Field(
+        5000, ge=0, le=60_000, description="How long a creation waits for its hosted page."
+    )
+    max_body_bytes: int = Field(262_144, ge=1024, description="The largest request body.")
+    paytabs_profile_id: int | None = Field(None, description="The PayTabs profile.")
+    paytabs_server_key: SecretStr | None = Field(None, description="Its server key.")
+    paytabs_region: str | None = Field(None, description=f"One of {', '.join(BASE_URLS)}.")
+    paytabs_base_url: str | None = Field(None, description="Instead of a region.")
+    paytabs_page_ttl_minutes: int = Field(20, ge=1, le=1440, description="Life of a page.")
+    simulator_port: int = Field(8090, ge=0, le=65535, description="The simulator's port.")
+    simulator_controls: bool = Field(False, description="Whether it can be steered over HTTP.")
+    confirmation_secret: SecretStr | None = Field(
+        None, description="whsec_…; several separated by spaces while rotating."
+    )
+    allow_private_callbacks: bool = Field(
+        False, description="Whether confirmations may go to private addresses."
+    )
+    log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="From.")
+    breaker_error_threshold: int = Field(50, ge=1, le=100, description="%.")
+    breaker_timeout_ms: int = Field(30_000, ge=1)
+    breaker_reset_timeout_ms: int = Field(60_000, ge=1)
+    breaker_minimum_requests: int = Field(10, ge=1)
+    breaker_max_concurrent_requests: int = Field(5, ge=1)
+    breaker_volume_threshold: int = Field(20, ge=1)
+    breaker_slow_call_threshold_ms: int = Field(10_000, ge=1)
+    breaker_slow_call_rate_threshold: int = Field(50, ge=1, le=100, description="%.")
+    breaker_window_ms: int = Field(60_000, ge=1000)
+    breaker_enable_event_emission: bool = True
+    breaker_enable_metrics: bool = True
+    retry_base_delay_ms: int = Field(
+        200, ge=1, description="The first wait before a lost page is asked for again."
+    )
+    retry_max_delay_ms: int = Field(10_000, ge=1, description="The longest such wait.")
+    reconcile_after_seconds: int = Field(
+        60, ge=1, description="When to ask after a page that nothing was heard of."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, _ConfigFile(settings_cls)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_api_keys(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
+
+    @field_validator("paytabs_region")
+    @classmethod
+    def _check_region(cls, value: str | None) -> str | None:
+        if value is not None and value not in BASE_URLS:
+            raise ValueError(f"expected one of {', '.join(BASE_URLS)}")
+        return value
+
+    @field_validator("confirmation_secret")
+    @classmethod
+    def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        parts = value.get_secret_value().split() if value else []
+        if any(not part.startswith("whsec_") for part in parts):
+            raise ValueError("expected secrets that begin with whsec_")
+        return value
+
+    @model_validator(mode="after")
+    def _check_paytabs(self) -> Self:
+        given = [self.paytabs_profile_id, self.paytabs_server_key]
+        if any(given) and not all(given):
+            raise ValueError("PAYTABS_PROFILE_ID and PAYTABS_SERVER_KEY belong together")
+        if all(given) and not (self.paytabs_region or self.paytabs_base_url):
+            raise ValueError("a PayTabs profile needs PAYTABS_REGION or PAYTABS_BASE_URL")
+        return self
+
+    @property
+    def base_url(self) -> str:
+        """Where customers and the gateway reach us, without a slash at the end."""
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def gateway_url(self) -> str | None:
+        """Where PayTabs is reached; None when there is no profile."""
+        if self.paytabs_base_url:
+            return self.paytabs_base_url.rstrip("/")
+        return base_url_for(self.paytabs_region) if self.paytabs_region else None
+
+    @property
+    def conninfo(self) -> str:
+        """The database to connect to.
+
+        Raises:
+            InvalidSettings: none is set, and this role does not start one itself.
+        """
+        if self.database_url is None:
+            raise InvalidSettings(
+                [
+                    f"{PREFIX}DATABASE_URL: not set; `paysaga serve` starts an embedded database, "
+                    "the other roles need the address of one"
+                ]
+            )
+        return self.database_url
+
+    @property
+    def confirmation_secrets(self) -> tuple[str, ...]:
+        """The active secrets, newest first."""
+        secret = self.confirmation_secret
+        return tuple(secret.get_secret_value().split()) if secret else ()
+
+    @property
+    def saga_timings(self) -> SagaTimings:
+        """When sagas ask, repeat and give up."""
+        return SagaTimings(
+            page_ttl=timedelta(minutes=self.paytabs_page_ttl_minutes),
+            reconcile_after=timedelta(seconds=self.reconcile_after_seconds),
+            retry_base=timedelta(milliseconds=self.retry_base_delay_ms),
+            retry_max=timedelta(milliseconds=self.retry_max_delay_ms),
+        )
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from environment and file; `overrides` go before both.
+
+    Raises:
+        InvalidSettings: one or more are wrong, each with its name, the value and what is expected.
+    """
+    _refuse_unknown()
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        raise InvalidSettings([_problem(dict(details)) for details in error.errors()]) from None
+
+
+def _refuse_unknown() -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise InvalidSettings([f"{name}: there is no such setting" for name in unknown])
+
+
+OTHER_VARIABLES = frozenset(
+    {f"{PREFIX}CONFIG", f"{PREFIX}URL", f"{PREFIX}API_KEY", f"{PREFIX}PARENT_PID"}
+)
+"""Variables with our prefix that are no settings of the service: for the command line."""
+
+
+def _problem(details: dict[str, Any]) -> str:
+    location = details["loc"]
+    if not location:
+        return f"{PREFIX}PAYTABS_*: {details['msg']}"
+    name = f"{PREFIX}{str(location[0]).upper()}"
+    is_secret = any(word in name for word in ("KEY", "SECRET"))
+    seen = "(hidden)" if is_secret else repr(details["input"])
+    return f"{name}: {seen} is wrong: {details['msg']}"

@@ -1,0 +1,1 @@
+"""How the applications work together: followers, persistence, the runner and the agenda."""

@@ -1,0 +1,133 @@
+"""The agenda as the dispatcher sees it: what is due, who has claimed it, until when."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+from uuid import UUID
+
+from system.persistence.memory import MemoryTables
+from system.persistence.postgres import PostgresPersistence
+from system.persistence.tables import AGENDA
+from system.work_item import WorkItem, WorkKind
+
+Capacity = Mapping[WorkKind, int]
+"""How many more items of each kind may be claimed."""
+
+
+class TakesBack(Protocol):
+    """Where work goes that could not be finished."""
+
+    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+        """Gives up a claim. Unless it `was_begun` the attempt does not count."""
+        ...
+
+
+class AgendaStore(TakesBack, Protocol):
+    """Claims and leases (design 5). A committed claim says that the work may have been begun."""
+
+    def claim(
+        self, now: datetime, capacity: Capacity, worker: str, lease: timedelta
+    ) -> list[WorkItem]:
+        """Claims due work for a worker until its lease runs out, earliest first."""
+        ...
+
+    def renew(self, work_ids: Sequence[UUID], worker: str, until: datetime) -> None:
+        """Prolongs leases that the worker still holds."""
+        ...
+
+    def next_due_at(self) -> datetime | None:
+        """When the next work falls due, or the next foreign lease runs out."""
+        ...
+
+
+CLAIM = """
+WITH due AS (
+    SELECT work_id FROM agenda
+    WHERE kind = %(kind)s AND due_at <= %(now)s
+    AND (claimed_until IS NULL OR claimed_until <= %(now)s)
+    ORDER BY due_at LIMIT %(count)s FOR UPDATE SKIP LOCKED
+)
+UPDATE agenda SET attempts = attempts + 1, claimed_by = %(worker)s, claimed_until = %(until)s
+FROM due WHERE agenda.work_id = due.work_id RETURNING agenda.*
+"""
+
+PUT_BACK = """
+UPDATE agenda SET due_at = %(due_at)s, claimed_by = NULL, claimed_until = NULL,
+    attempts = attempts - CASE WHEN %(was_begun)s THEN 0 ELSE 1 END
+WHERE work_id = %(work_id)s
+"""
+
+
+class PostgresAgendaStore:
+    """The agenda shared by all workers."""
+
+    def __init__(self, persistence: PostgresPersistence) -> None:
+        self._persistence = persistence
+
+    def claim(
+        self, now: datetime, capacity: Capacity, worker: str, lease: timedelta
+    ) -> list[WorkItem]:
+        """See `AgendaStore.claim`."""
+        claimed: list[WorkItem] = []
+        shared = {"now": now, "worker": worker, "until": now + lease}
+        with self._persistence.connection() as connection, connection.pipeline():
+            cursors = [
+                connection.execute(CLAIM, {"kind": kind.value, "count": count, **shared})
+                for kind, count in capacity.items()
+                if count > 0
+            ]
+            for cursor in cursors:
+                claimed.extend(WorkItem.of(row) for row in cursor.fetchall())
+        return sorted(claimed, key=lambda item: item.due_at)
+
+    def renew(self, work_ids: Sequence[UUID], worker: str, until: datetime) -> None:
+        """See `AgendaStore.renew`."""
+        with self._persistence.connection() as connection:
+            connection.execute(
+                "UPDATE agenda SET claimed_until = %s WHERE work_id = ANY(%s) AND claimed_by = %s",
+                (until, list(work_ids), worker),
+            )
+
+    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+        """See `TakesBack.put_back`."""
+        with self._persistence.connection() as connection:
+            connection.execute(
+                PUT_BACK, {"work_id": work_id, "due_at": due_at, "was_begun": was_begun}
+            )
+
+    def next_due_at(self) -> datetime | None:
+        """See `AgendaStore.next_due_at`."""
+        with self._persistence.connection() as connection:
+            row = connection.execute(
+                "SELECT min(greatest(due_at, claimed_until)) AS due_at FROM agenda"
+            ).fetchone()
+        return row["due_at"] if row else None
+
+
+class MemoryAgendaStore:
+    """The agenda of the test mode: one worker, whose claims never run out."""
+
+    def __init__(self, tables: MemoryTables) -> None:
+        self._rows = tables.rows[AGENDA.name]
+
+    def claim_next(self, now: datetime) -> WorkItem | None:
+        """Claims the work that has been due longest; None when nothing is due."""
+        due_at, key = min(
+            ((row["due_at"], key) for key, row in self._rows.items()), default=(None, ())
+        )
+        if due_at is None or due_at > now:
+            return None
+        row = self._rows[key]
+        row["attempts"] += 1
+        return WorkItem.of({"work_id": key[0], **row})
+
+    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+        """See `TakesBack.put_back`."""
+        row = self._rows.get((work_id,))
+        if row is not None:
+            row["due_at"] = due_at
+            row["attempts"] -= 0 if was_begun else 1
+
+    def next_due_at(self) -> datetime | None:
+        """See `AgendaStore.next_due_at`."""
+        return min((row["due_at"] for row in self._rows.values()), default=None)

@@ -1,0 +1,28 @@
+"""Who follows whom: the whole system in one place (design 3)."""
+
+from eventsourcing.system import System
+
+from application.gateway import Gateway
+from system.followers.agenda import Agenda
+from system.followers.confirmations import ConfirmationsFollower
+from system.followers.operations import OperationsFollower
+from system.followers.payment_sagas import PaymentSagasFollower
+from system.followers.payments import PaymentsFollower
+from system.followers.webhooks import WebhooksFollower
+from system.projections.payments_view import PaymentsView
+from system.projections.sagas_view import SagasView
+
+PAYSAGA = System(
+    pipes=[
+        [PaymentsFollower, PaymentSagasFollower, PaymentsFollower],
+        [Gateway, PaymentSagasFollower],
+        [WebhooksFollower, PaymentSagasFollower, WebhooksFollower],
+        [PaymentsFollower, ConfirmationsFollower, PaymentSagasFollower],
+        [PaymentSagasFollower, OperationsFollower],
+        [PaymentSagasFollower, Agenda],
+        [ConfirmationsFollower, Agenda],
+        [PaymentsFollower, PaymentsView],
+        [PaymentSagasFollower, SagasView],
+    ]
+)
+"""Each pipe reads from left to right: the right one follows the left one's log."""

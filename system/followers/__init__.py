@@ -1,0 +1,1 @@
+"""The followers of event logs: what each makes of what the others record."""

@@ -1,0 +1,175 @@
+"""What the dispatcher does for each kind of work: the only place, besides HTTP, that does I/O."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from eventsourcing.persistence import IntegrityError
+
+from application.confirmations import Delivery, MerchantNotifier
+from application.envelope import envelope
+from application.payment_gateway import (
+    FollowUpRequest,
+    Outcome,
+    PageRequest,
+    PaymentGateway,
+    Refusal,
+    Refused,
+    Unknown,
+)
+from application.rows import RowChange
+from domain.event import acting
+from domain.gateway_call import Operation
+from domain.payment_saga import Call
+from domain.saga_steps import Deadline
+from system.applications import Applications
+from system.work_item import WorkItem, WorkKind
+
+Handler = Callable[[WorkItem], None]
+
+
+class GatewayCallHandler:
+    """Asks the gateway what a saga wants asked, and records what came of it.
+
+    `public_url` is where the gateway and the customer's browser reach us.
+    """
+
+    def __init__(
+        self, applications: Applications, gateway: PaymentGateway, public_url: str
+    ) -> None:
+        self._applications = applications
+        self._gateway = gateway
+        self._public_url = public_url.rstrip("/")
+
+    def __call__(self, item: WorkItem) -> None:
+        saga = self._applications.sagas.get(item.aggregate_id)
+        if not saga.awaits(item.work_id):
+            self._applications.gateway.record(rows=[item.done()])
+            return
+        call = saga.calls[item.work_id]
+        sent_at = self._applications.clock.now()
+        outcome = self._outcome(call, item, sent_at)
+        now = self._applications.clock.now()
+        with acting(item.context(now)):
+            try:
+                self._applications.gateway.record_outcome(
+                    item.payment_id,
+                    call,
+                    outcome,
+                    gateway=self._gateway.name,
+                    sent_at=sent_at,
+                    rows=[item.done()],
+                )
+            except IntegrityError:
+                self._applications.gateway.record(rows=[item.done()])
+
+    def _outcome(self, call: Call, item: WorkItem, now: datetime) -> Outcome:
+        if item.attempts > 1 and not call.operation.is_query:
+            return Unknown("an earlier attempt was cut short and may have gone out")
+        if call.not_after is not None and now > call.not_after:
+            return Refused(Refusal.GAVE_UP, "gave_up", "the gateway could not be reached in time")
+        return self._ask(call, item)
+
+    def _ask(self, call: Call, item: WorkItem) -> Outcome:
+        if call.operation is Operation.QUERY_TRANSACTION:
+            return self._gateway.query_transaction(call.transaction_ref or "")
+        if call.operation is Operation.QUERY_CART:
+            return self._gateway.query_cart(call.cart_id or "")
+        if call.operation is Operation.REFUND:
+            return self._gateway.refund(self._follow_up(call))
+        return self._gateway.open_page(self._page_request(call, item))
+
+    def _follow_up(self, call: Call) -> FollowUpRequest:
+        assert call.amount is not None
+        return FollowUpRequest(
+            cart_id=call.cart_id or "",
+            amount=call.amount,
+            description="Money given back",
+            transaction_ref=call.transaction_ref or "",
+            callback_url=self._callback_url,
+        )
+
+    def _page_request(self, call: Call, item: WorkItem) -> PageRequest:
+        payment = self._applications.payments.get(item.payment_id)
+        ttl = self._applications.sagas.timings.page_ttl
+        return PageRequest(
+            cart_id=call.cart_id or "",
+            amount=payment.amount,
+            description=payment.description,
+            capture=payment.capture_method == "automatic",
+            payment_method=payment.payment_method,
+            client=self._applications.vault.open_client(payment.client),
+            return_url=f"{self._public_url}/v1/return/{self._gateway.name}/{payment.id}",
+            callback_url=self._callback_url,
+            page_ttl_minutes=max(1, int(ttl.total_seconds() // 60)),
+        )
+
+    @property
+    def _callback_url(self) -> str:
+        return f"{self._public_url}/v1/webhooks/{self._gateway.name}"
+
+
+class SagaDeadlineHandler:
+    """Tells a saga that one of its deadlines has passed."""
+
+    def __init__(self, applications: Applications) -> None:
+        self._applications = applications
+
+    def __call__(self, item: WorkItem) -> None:
+        with acting(item.context(self._applications.clock.now())):
+            self._applications.sagas.reach_deadline(
+                item.aggregate_id, Deadline(item.detail or ""), rows=[item.done()]
+            )
+
+
+class ConfirmationHandler:
+    """Delivers a payment's event to its merchant. `to_json` writes exact decimals."""
+
+    def __init__(
+        self,
+        applications: Applications,
+        notifier: MerchantNotifier,
+        to_json: Callable[[Any], bytes],
+    ) -> None:
+        self._applications = applications
+        self._notifier = notifier
+        self._to_json = to_json
+
+    def __call__(self, item: WorkItem) -> None:
+        delivery = self._deliver(item)
+        now = self._applications.clock.now()
+
+        def rows_for(next_at: datetime | None) -> list[RowChange]:
+            return [item.done() if next_at is None else item.again_at(next_at)]
+
+        with acting(item.context(now)):
+            self._applications.confirmations.record_delivery(
+                item.aggregate_id, delivery, now, rows_for
+            )
+
+    def _deliver(self, item: WorkItem) -> Delivery:
+        confirmation = self._applications.confirmations.get(item.aggregate_id)
+        version = confirmation.payment_version
+        [event] = self._applications.payments.events.get(
+            confirmation.payment_id, gt=version - 1, lte=version
+        )
+        body = self._to_json(envelope(event, self._applications.vault, "PROCESSED"))  # type: ignore[arg-type]
+        return self._notifier.send(
+            confirmation.url, str(confirmation.event_id), body, self._applications.clock.now()
+        )
+
+
+def handlers(
+    applications: Applications,
+    *,
+    gateway: PaymentGateway,
+    notifier: MerchantNotifier,
+    to_json: Callable[[Any], bytes],
+    public_url: str,
+) -> Mapping[WorkKind, Handler]:
+    """The handler of each kind of work."""
+    return {
+        WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url),
+        WorkKind.SAGA_DEADLINE: SagaDeadlineHandler(applications),
+        WorkKind.CONFIRMATION: ConfirmationHandler(applications, notifier, to_json),
+    }

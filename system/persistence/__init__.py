@@ -1,0 +1,1 @@
+"""Where events, positions, views and the agenda are kept: PostgreSQL, or memory in tests."""

@@ -1,0 +1,60 @@
+"""The server-side function that appends to one event log in a single round trip (design 4)."""
+
+from psycopg.sql import SQL, Composed, Identifier, Literal
+
+POSITION_TAKEN = "a follower has recorded this position or a later one already"
+IDS_IN_PAYLOAD_MAX = 200
+"""A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
+
+
+def create_append_function(
+    *, events_table: str, tracking_table: str, function: str, channel: str
+) -> Composed:
+    """SQL that creates the function `(ids, versions, topics, states, leader, position)`.
+
+    It takes the log's transaction-scoped advisory lock, so that positions become visible in the
+    order in which they are given out: whoever reads position n will never see a smaller one
+    appear later. Then it records the follower's position (if any), inserts the events, tells
+    the listeners which aggregates changed and returns the new positions. A position that was
+    recorded before, like an event that was, ends in `unique_violation`.
+    """
+    return SQL(
+        """
+        CREATE OR REPLACE FUNCTION {function}(
+            ids uuid[], versions bigint[], topics text[], states bytea[],
+            leader text, leader_position bigint
+        ) RETURNS SETOF bigint LANGUAGE plpgsql AS $append$
+        BEGIN
+            IF leader IS NOT NULL THEN
+                INSERT INTO {tracking} AS t (application_name, notification_id)
+                VALUES (leader, leader_position)
+                ON CONFLICT (application_name) DO UPDATE SET notification_id = leader_position
+                WHERE t.notification_id < leader_position;
+                IF NOT FOUND THEN
+                    RAISE unique_violation USING MESSAGE = {taken};
+                END IF;
+            END IF;
+            IF cardinality(ids) = 0 THEN
+                RETURN;
+            END IF;
+            PERFORM pg_advisory_xact_lock(hashtext({channel}));
+            PERFORM pg_notify({channel}, CASE WHEN cardinality(ids) <= {ids_max}
+                THEN array_to_string(ids, ',') ELSE '' END);
+            RETURN QUERY
+                INSERT INTO {events} (originator_id, originator_version, topic, state)
+                SELECT e.id, e.version, e.topic, e.state
+                FROM unnest(ids, versions, topics, states)
+                    WITH ORDINALITY AS e(id, version, topic, state, place)
+                ORDER BY e.place
+                RETURNING notification_id;
+        END
+        $append$
+        """
+    ).format(
+        function=Identifier(function),
+        tracking=Identifier(tracking_table),
+        events=Identifier(events_table),
+        channel=Literal(channel),
+        taken=Literal(POSITION_TAKEN),
+        ids_max=Literal(IDS_IN_PAYLOAD_MAX),
+    )

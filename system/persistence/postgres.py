@@ -1,0 +1,273 @@
+"""The PostgreSQL store: event logs that append in one round trip, views, and client keys."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, TypeVar, cast
+from uuid import UUID
+
+import psycopg
+from eventsourcing.persistence import (
+    InfrastructureFactory,
+    InterfaceError,
+    OperationalError,
+    StoredEvent,
+    Tracking,
+)
+from eventsourcing.postgres import (
+    PostgresDatastore,
+    PostgresFactory,
+    PostgresProcessRecorder,
+)
+from eventsourcing.utils import Environment
+from psycopg import Connection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composed, Identifier
+from psycopg_pool import PoolTimeout
+
+from application.rows import RowChange, fold
+from application.vault import ClientKey, Vault
+from system.persistence.log_function import create_append_function
+from system.persistence.row_sql import RowWriter
+from system.persistence.tables import TABLES, Table
+
+SCHEMA_LOCK = 7_261_001
+"""The advisory lock under which one process at a time creates tables."""
+
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+POOL_TIMEOUT_SECONDS = 5.0
+
+CREATE_CLIENT_KEYS = (
+    "CREATE TABLE IF NOT EXISTS client_keys (client_id uuid PRIMARY KEY, "
+    "subject bytea NOT NULL UNIQUE, key bytea NOT NULL)"
+)
+CREATE_HEARTBEATS = (
+    "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
+    "process text NOT NULL, active_at timestamptz NOT NULL)"
+)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def reconnecting(method: F) -> F:
+    """Does a recorder's method once more when its connection turns out to be dead.
+
+    After a restart of PostgreSQL every pooled connection is; the pool is cleared of them first.
+    When no connection is to be had at all the error is raised at once.
+    """
+
+    @wraps(method)
+    def wrapped(self: "PostgresRecorder", *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except (InterfaceError, OperationalError) as error:
+            if isinstance(error.__cause__, PoolTimeout):
+                raise
+            self.datastore.pool.check()
+            return method(self, *args, **kwargs)
+
+    return cast(F, wrapped)
+
+
+class PostgresRecorder(PostgresProcessRecorder):
+    """One application's log. Events, row changes and position go in together or not at all."""
+
+    def __init__(self, datastore: PostgresDatastore, writer: RowWriter, name: str) -> None:
+        super().__init__(
+            datastore,
+            events_table_name=f"{name}_events",
+            tracking_table_name=f"{name}_tracking",
+        )
+        function = f"{name}_append"
+        self.sql_create_statements[self.create_insert_function_statement_index] = (
+            create_append_function(
+                events_table=self.events_table_name,
+                tracking_table=self.tracking_table_name,
+                function=function,
+                channel=self.channel_name,
+            )
+        )
+        self._append = SQL(
+            "SELECT * FROM {}(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], "
+            "%b::text, %b::bigint)"
+        ).format(Identifier(function))
+        self._writer = writer
+
+    select_events = reconnecting(PostgresProcessRecorder.select_events.__wrapped__)
+    select_notifications = reconnecting(PostgresProcessRecorder.select_notifications.__wrapped__)
+    max_notification_id = reconnecting(PostgresProcessRecorder.max_notification_id.__wrapped__)
+    max_tracking_id = reconnecting(PostgresProcessRecorder.max_tracking_id.__wrapped__)
+
+    @reconnecting
+    def insert_events(
+        self, stored_events: Sequence[StoredEvent], **kwargs: Any
+    ) -> Sequence[int] | None:
+        tracking: Tracking | None = kwargs.get("tracking")
+        rows: Sequence[RowChange] = kwargs.get("rows", ())
+        arguments = (
+            [event.originator_id for event in stored_events],
+            [event.originator_version for event in stored_events],
+            [event.topic for event in stored_events],
+            [event.state for event in stored_events],
+            tracking.application_name if tracking else None,
+            tracking.notification_id if tracking else None,
+        )
+        with self.datastore.get_connection() as connection:
+            if rows:
+                return self._insert_with_rows(connection, arguments, rows)
+            cursor = connection.execute(self._append, arguments, prepare=True)
+            return [position for (position,) in _tuples(cursor)]
+
+    def _insert_with_rows(
+        self, connection: Connection[DictRow], arguments: Sequence[Any], rows: Sequence[RowChange]
+    ) -> list[int]:
+        with connection.pipeline() as pipeline, connection.transaction():
+            cursor = connection.execute(self._append, arguments, prepare=True)
+            self._writer.write(connection, fold(rows))
+            pipeline.sync()
+            return [position for (position,) in _tuples(cursor)]
+
+
+def _tuples(cursor: psycopg.Cursor[DictRow]) -> Iterator[tuple[Any, ...]]:
+    return (tuple(row.values()) for row in cursor.fetchall())
+
+
+class SharedPostgresFactory(PostgresFactory):
+    """Makes recorders that share one pool of connections."""
+
+    def __init__(self, env: Environment, datastore: PostgresDatastore, writer: RowWriter) -> None:
+        InfrastructureFactory.__init__(self, env)
+        self.datastore = datastore
+        self._writer = writer
+
+    def application_recorder(self) -> PostgresRecorder:
+        return PostgresRecorder(self.datastore, self._writer, self.env.name.lower())
+
+    def process_recorder(self) -> PostgresRecorder:
+        return self.application_recorder()
+
+    def close(self) -> None:
+        """Leaves the shared pool open: it belongs to `PostgresPersistence`."""
+
+
+class PostgresPersistence:
+    """One database, shared by all applications of a process through one pool.
+
+    Args:
+        conninfo: a libpq connection string or URL.
+        pool_size: the most connections that this process holds in the pool.
+    """
+
+    def __init__(self, conninfo: str, pool_size: int = 10) -> None:
+        self.conninfo = conninfo
+        self.datastore = _datastore(conninfo, pool_size)
+        self.writer = RowWriter(TABLES)
+
+    def use_vault(self, vault: Vault) -> None:
+        """The vault that opens personal data for the views."""
+        self.writer.vault = vault
+
+    def factory(self, env: Environment) -> SharedPostgresFactory:
+        """A factory of recorders for one application."""
+        return SharedPostgresFactory(env, self.datastore, self.writer)
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Creates what is missing: the logs of the named applications, views, agenda, keys.
+
+        Raises:
+            OperationalError: the database cannot be reached.
+        """
+        with psycopg.connect(self.conninfo, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
+            for table in TABLES.values():
+                for statement in _create_statements(table):
+                    connection.execute(statement)
+            connection.execute(CREATE_CLIENT_KEYS)
+            connection.execute(CREATE_HEARTBEATS)
+            for name in names:
+                PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection[DictRow]]:
+        """A pooled connection in autocommit mode, its rows as dictionaries."""
+        with self.datastore.get_connection() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Closes the pool."""
+        self.datastore.close()
+
+
+def _datastore(conninfo: str, pool_size: int) -> PostgresDatastore:
+    parameters: dict[str, Any] = conninfo_to_dict(conninfo)
+    datastore = PostgresDatastore(
+        dbname=parameters.pop("dbname", "postgres"),
+        host=parameters.pop("host", ""),
+        port=parameters.pop("port", 5432),
+        user=parameters.pop("user", ""),
+        password=parameters.pop("password", ""),
+        pool_size=1,
+        max_overflow=pool_size - 1,
+        connect_timeout=POOL_TIMEOUT_SECONDS,
+        pre_ping=False,
+    )
+    timeouts = (
+        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
+        "-c idle_in_transaction_session_timeout=30000"
+    )
+    options = parameters.pop("options", "")
+    assert isinstance(datastore.pool.kwargs, dict)
+    datastore.pool.kwargs.update(parameters, options=f"{options} {timeouts}".strip())
+    return datastore
+
+
+def _create_statements(table: Table) -> list[Composed]:
+    columns = ", ".join(f'"{name}" {kind}' for name, kind in table.columns.items())
+    key = ", ".join(f'"{name}"' for name in table.key)
+    statements = [
+        SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
+            Identifier(table.name),
+            SQL(columns),
+            SQL(key),
+        )
+    ]
+    for number, index in enumerate(table.indexes, 1):
+        statements.append(
+            SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}").format(
+                Identifier(f"{table.name}_{number}_idx"),
+                Identifier(table.name),
+                SQL(index),
+            )
+        )
+    return statements
+
+
+class PostgresClientKeys:
+    """Keys of clients in a table of their own; erasing a row erases the person (design 2)."""
+
+    def __init__(self, persistence: PostgresPersistence) -> None:
+        self._persistence = persistence
+
+    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey:
+        """See `application.vault.ClientKeys`."""
+        with self._persistence.connection() as connection:
+            row = connection.execute(
+                "INSERT INTO client_keys (client_id, subject, key) VALUES (%s, %s, %s) "
+                "ON CONFLICT (subject) DO UPDATE SET subject = excluded.subject "
+                "RETURNING client_id, key",
+                (proposed.client_id, subject, proposed.key),
+                prepare=True,
+            ).fetchone()
+        assert row is not None
+        return ClientKey(row["client_id"], bytes(row["key"]))
+
+    def find(self, client_id: UUID) -> ClientKey | None:
+        """See `application.vault.ClientKeys`."""
+        with self._persistence.connection() as connection:
+            row = connection.execute(
+                "SELECT key FROM client_keys WHERE client_id = %s", (client_id,), prepare=True
+            ).fetchone()
+        return ClientKey(client_id, bytes(row["key"])) if row else None

@@ -1,0 +1,70 @@
+"""Row changes as SQL, written set by set within the caller's transaction."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg import Connection
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composed, Identifier, Placeholder
+from psycopg.types.json import Jsonb
+
+from application.rows import Delete, Patch, RowChange, Upsert
+from application.vault import Vault, opened
+from system.persistence.tables import Table
+
+
+class RowWriter:
+    """Writes folded row changes. `vault` opens personal data as it is written."""
+
+    def __init__(self, tables: Mapping[str, Table]) -> None:
+        self._tables = tables
+        self.vault: Vault | None = None
+
+    def write(self, connection: Connection[DictRow], changes: Sequence[RowChange]) -> None:
+        """Writes changes of which no two concern the same row (see `application.rows.fold`)."""
+        groups: dict[tuple[type, str, tuple[str, ...]], list[Sequence[Any]]] = {}
+        for change in changes:
+            columns = () if isinstance(change, Delete) else tuple(change.values)
+            group = groups.setdefault((type(change), change.table, columns), [])
+            group.append(self._parameters(change))
+        with connection.cursor() as cursor:
+            for (kind, table, columns), parameters in groups.items():
+                statement = _statement(kind, self._tables[table], columns)
+                cursor.executemany(statement, parameters)
+            for channel in {self._tables[change.table].channel for change in changes} - {None}:
+                cursor.execute(SQL("NOTIFY {}").format(Identifier(str(channel))))
+
+    def _parameters(self, change: RowChange) -> list[Any]:
+        if isinstance(change, Delete):
+            return list(change.key)
+        values = [_adapted(opened(value, self.vault)) for value in change.values.values()]
+        return [*change.key, *values] if isinstance(change, Upsert) else [*values, *change.key]
+
+
+def _adapted(value: Any) -> Any:
+    return Jsonb(value) if isinstance(value, dict | list) else value
+
+
+def _statement(kind: type, table: Table, columns: tuple[str, ...]) -> Composed:
+    matches = SQL(" AND ").join(_equals(name) for name in table.key)
+    name = Identifier(table.name)
+    if kind is Delete:
+        return SQL("DELETE FROM {} WHERE {}").format(name, matches)
+    assignments = SQL(", ").join(_equals(column) for column in columns)
+    if kind is Patch:
+        return SQL("UPDATE {} SET {} WHERE {}").format(name, assignments, matches)
+    everything = (*table.key, *columns)
+    excluded = SQL(", ").join(
+        SQL("{0} = excluded.{0}").format(Identifier(column)) for column in columns
+    )
+    return SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT ({}) DO UPDATE SET {}").format(
+        name,
+        SQL(", ").join(map(Identifier, everything)),
+        SQL(", ").join([Placeholder()] * len(everything)),
+        SQL(", ").join(map(Identifier, table.key)),
+        excluded,
+    )
+
+
+def _equals(column: str) -> Composed:
+    return SQL("{} = {}").format(Identifier(column), Placeholder())

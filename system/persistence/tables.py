@@ -1,0 +1,107 @@
+"""The tables beside the event logs, declared once for both stores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of rows found by `key`. Column types are PostgreSQL's; `indexes` are column lists
+    or expressions, in the text that follows `ON table`."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: Mapping[str, str]
+    indexes: tuple[str, ...] = ()
+    channel: str | None = field(default=None)
+    """Told (NOTIFY) when rows of this table were written."""
+
+
+AGENDA = Table(
+    name="agenda",
+    key=("work_id",),
+    columns={
+        "work_id": "uuid",
+        "kind": "text NOT NULL",
+        "aggregate_id": "uuid NOT NULL",
+        "payment_id": "uuid NOT NULL",
+        "detail": "text",
+        "due_at": "timestamptz NOT NULL",
+        "attempts": "integer NOT NULL DEFAULT 0",
+        "claimed_by": "text",
+        "claimed_until": "timestamptz",
+        "correlation_id": "text NOT NULL",
+        "causation_id": "text",
+    },
+    indexes=("(due_at)",),
+    channel="agenda",
+)
+
+PAYMENTS_VIEW = Table(
+    name="view_payments",
+    key=("payment_id",),
+    columns={
+        "payment_id": "uuid",
+        "status": "text NOT NULL",
+        "amount": "numeric NOT NULL",
+        "currency": "text NOT NULL",
+        "description": "text NOT NULL",
+        "contract_id": "text",
+        "client_info": "jsonb",
+        "payment_method": "text NOT NULL",
+        "capture_method": "text NOT NULL",
+        "redirect_url": "text",
+        "callback_url": "text",
+        "merchant_metadata": "jsonb NOT NULL",
+        "amount_captured": "numeric NOT NULL",
+        "amount_refunded": "numeric NOT NULL",
+        "transaction_ref": "text",
+        "gateway_provider": "text",
+        "page_url": "text",
+        "page_expires_at": "timestamptz",
+        "failure": "jsonb",
+        "cancellation_reason": "text",
+        "version": "integer NOT NULL",
+        "created_at": "timestamptz NOT NULL",
+        "updated_at": "timestamptz NOT NULL",
+        "correlation_id": "text NOT NULL",
+    },
+    indexes=(
+        "(created_at DESC, payment_id DESC)",
+        "(status, created_at DESC, payment_id DESC)",
+        "(contract_id, created_at DESC) WHERE contract_id IS NOT NULL",
+        "(currency, created_at DESC, payment_id DESC)",
+        "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+    ),
+)
+
+REFUNDS_VIEW = Table(
+    name="view_refunds",
+    key=("refund_id",),
+    columns={
+        "refund_id": "uuid",
+        "payment_id": "uuid NOT NULL",
+        "amount": "numeric NOT NULL",
+        "status": "text NOT NULL",
+        "reason": "text",
+        "transaction_ref": "text",
+        "created_at": "timestamptz NOT NULL",
+    },
+    indexes=("(payment_id)",),
+)
+
+SAGAS_VIEW = Table(
+    name="view_sagas",
+    key=("saga_id",),
+    columns={
+        "saga_id": "uuid",
+        "payment_id": "uuid NOT NULL",
+        "status": "text NOT NULL",
+        "parked_detail": "text",
+        "advice": "text",
+        "updated_at": "timestamptz NOT NULL",
+    },
+    indexes=("(payment_id)", "(status, updated_at DESC)"),
+)
+
+TABLES = {table.name: table for table in (AGENDA, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)}

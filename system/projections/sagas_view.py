@@ -1,0 +1,65 @@
+"""Where each saga stands, for the list of payments and for operators."""
+
+from typing import Any
+
+from eventsourcing.dispatch import singledispatchmethod
+
+from application.rows import Patch, RowChange, Upsert
+from domain.payment_saga import PaymentSaga
+from domain.saga_steps import SagaStatus
+from system.followers.base import Projection
+from system.persistence.tables import SAGAS_VIEW
+
+
+class SagasView(Projection):
+    """Follows PaymentSagas."""
+
+    name = "SagasView"
+    tables = (SAGAS_VIEW.name,)
+
+    @singledispatchmethod
+    def project(self, event: Any) -> list[RowChange]:
+        """The row changes that an event means."""
+        return []
+
+    @project.register
+    def _(self, event: PaymentSaga.Started) -> list[RowChange]:
+        values = {
+            "payment_id": event.payment_id,
+            "status": SagaStatus.RUNNING.value,
+            "updated_at": event.timestamp,
+        }
+        return [Upsert(SAGAS_VIEW.name, (event.originator_id,), values)]
+
+    @project.register
+    def _(self, event: PaymentSaga.PageOpened) -> list[RowChange]:
+        return _patch(event, SagaStatus.WAITING)
+
+    @project.register
+    def _(self, event: PaymentSaga.SettlementStarted) -> list[RowChange]:
+        return _patch(event, SagaStatus.RUNNING, parked_detail=None, advice=None)
+
+    @project.register
+    def _(self, event: PaymentSaga.CompensationStarted) -> list[RowChange]:
+        return _patch(event, SagaStatus.COMPENSATING)
+
+    @project.register
+    def _(self, event: PaymentSaga.MoneyReturnStarted) -> list[RowChange]:
+        return _patch(event, SagaStatus.COMPENSATING) if event.is_closing else []
+
+    @project.register
+    def _(self, event: PaymentSaga.Completed) -> list[RowChange]:
+        return _patch(event, SagaStatus.COMPLETED)
+
+    @project.register
+    def _(self, event: PaymentSaga.Compensated) -> list[RowChange]:
+        return _patch(event, SagaStatus.COMPENSATED)
+
+    @project.register
+    def _(self, event: PaymentSaga.Parked) -> list[RowChange]:
+        return _patch(event, SagaStatus.PARKED, parked_detail=event.detail, advice=event.advice)
+
+
+def _patch(event: PaymentSaga.Event, status: SagaStatus, **columns: Any) -> list[RowChange]:
+    values = {"status": status.value, "updated_at": event.timestamp, **columns}
+    return [Patch(SAGAS_VIEW.name, (event.originator_id,), values)]

@@ -1,0 +1,27 @@
+"""A merchant in memory, who keeps what he is told."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from application.confirmations import Delivery
+
+
+class MerchantDouble:
+    """Takes confirmations. `answers` are given one by one; afterwards everything is a 200."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.answers: list[Delivery] = []
+
+    def send(self, url: str, message_id: str, body: bytes, sent_at: datetime) -> Delivery:
+        """See `application.confirmations.MerchantNotifier.send`."""
+        answer = self.answers.pop(0) if self.answers else Delivery(200)
+        if answer.is_success:
+            self.messages.append(json.loads(body))
+        return answer
+
+    @property
+    def events_told(self) -> list[str]:
+        """The types of the events that arrived, in order."""
+        return [message["type"] for message in self.messages]
