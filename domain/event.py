@@ -158,7 +158,8 @@ class PaySagaAggregate(Aggregate):
         )
 
 
-def caused_by(event: PaySagaAggregate.Event, now: datetime) -> EventContext:
-    """The context in which a follower acts on an event: same correlation, caused by that event."""
-    metadata = replace(event.metadata, causation_id=str(event.event_id))
+def caused_by(event: PaySagaAggregate.Event, source: str, now: datetime) -> EventContext:
+    """The context in which the follower `source` acts on an event: same correlation and people,
+    caused by that event."""
+    metadata = replace(event.metadata, causation_id=str(event.event_id), source=source)
     return EventContext(metadata=metadata, now=now)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -243,8 +242,8 @@ class Payment(PaySagaAggregate):
         self.request_fingerprint = request_fingerprint
         self.correlation_id: str = metadata.correlation_id
         self.status = PaymentStatus.INITIATED
-        self.amount_captured = Money(Decimal(0), amount.currency)
-        self.amount_refunded = Money(Decimal(0), amount.currency)
+        self.amount_captured = amount * 0
+        self.amount_refunded = amount * 0
         self.gateway_provider: str | None = None
         self.transaction_ref: str | None = None
         self.processing_since: datetime | None = None
@@ -267,7 +266,7 @@ class Payment(PaySagaAggregate):
     def amount_refundable(self) -> Money:
         """What was captured less every refund that succeeded or may still succeed."""
         held = [r.amount for r in self.refunds.values() if r.status is not RefundStatus.FAILED]
-        return self.amount_captured - sum(held, start=Money(Decimal(0), self.amount.currency))
+        return self.amount_captured - sum(held, start=self.amount * 0)
 
     def process(
         self,

@@ -69,7 +69,7 @@ class Following:
     def _apply(self, notification: Notification, work: Work) -> None:
         event = self.leader.mapper.to_domain_event(notification)
         assert isinstance(event, PaySagaAggregate.Event)
-        with acting(caused_by(event, self.leader.clock.now())):
+        with acting(caused_by(event, self.follower.name, self.leader.clock.now())):
             self.follower.policy(event, work)
         work.settle()
 

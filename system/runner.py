@@ -22,6 +22,7 @@ POLL_SECONDS = 2.0
 TAKE_OVER_SECONDS = 1.0
 """How often to ask whether the process that runs a follower is gone."""
 HEARTBEAT_SECONDS = 2.0
+FIRST_HEARTBEAT_SECONDS = 0.2
 RETRY_DELAY_MAX_SECONDS = 30.0
 
 
@@ -121,7 +122,9 @@ class Runner:
         self._leadership.close()
 
     def _beat(self) -> None:
-        while not self._stopping.wait(HEARTBEAT_SECONDS):
+        wait_seconds = FIRST_HEARTBEAT_SECONDS
+        while not self._stopping.wait(wait_seconds):
+            wait_seconds = HEARTBEAT_SECONDS
             active = {f.name: f.active_at for f in self._followers if f.active_at is not None}
             self._leadership.report(active)
 

@@ -101,6 +101,15 @@ class PostgresRecorder(PostgresProcessRecorder):
     max_notification_id = reconnecting(PostgresProcessRecorder.max_notification_id.__wrapped__)
     max_tracking_id = reconnecting(PostgresProcessRecorder.max_tracking_id.__wrapped__)
 
+    def positions_of(self, originator_id: UUID) -> dict[int, int]:
+        """The positions in the log of an aggregate's events, by version."""
+        query = SQL(
+            "SELECT originator_version, notification_id FROM {} WHERE originator_id = %s"
+        ).format(Identifier(self.events_table_name))
+        with self.datastore.get_connection() as connection:
+            rows = connection.execute(query, (originator_id,), prepare=True).fetchall()
+        return {row["originator_version"]: row["notification_id"] for row in rows}
+
     @reconnecting
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any

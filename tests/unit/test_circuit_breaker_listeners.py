@@ -108,7 +108,8 @@ def in_another_thread(breaker: EventDrivenCircuitBreaker) -> bool:
 
 def test_no_lock_is_held_while_listeners_run() -> None:
     free: list[bool] = []
-    b = bench(on_state_change=lambda _: free.append(in_another_thread(b.breaker)))
+    b = bench()
+    b.breaker.add_listener(lambda _: free.append(in_another_thread(b.breaker)))
     b.open()
     assert free == [True]
 
@@ -116,7 +117,7 @@ def test_no_lock_is_held_while_listeners_run() -> None:
 def test_no_lock_is_held_during_a_call() -> None:
     b = bench()
     assert b.breaker.call(in_another_thread, b.breaker)
-    b.open()
+    b.breaker.force_open()
     b.time.advance_ms(60_000)
     assert b.breaker.call(in_another_thread, b.breaker)
 

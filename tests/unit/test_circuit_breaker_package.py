@@ -1,7 +1,5 @@
 """The breaker as the `circuitbreaker` package's own users see it."""
 
-from collections.abc import Iterator
-
 import pytest
 from circuitbreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerMonitor
 
@@ -10,9 +8,8 @@ from tests.unit.circuit_breaker_kit import GatewayDown, bench
 
 
 @pytest.fixture(autouse=True)
-def _empty_monitor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _empty_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CircuitBreakerMonitor, "circuit_breakers", {})
-    return
 
 
 def test_it_is_one_of_the_package() -> None:

@@ -278,7 +278,7 @@ class TestOutcomes:
 
     @pytest.mark.parametrize("nonsense", ["OSError", 7, [OSError, 7], int])
     def test_a_predicate_that_is_none_is_refused_by_name(self, nonsense: object) -> None:
-        with pytest.raises(ValueError, match="^is_neutral must"):
+        with pytest.raises(ValueError, match=r"^is_neutral must"):
             bench(is_neutral=nonsense)
 
     def test_a_subclass_inherits_what_counts_as_a_failure(self) -> None:

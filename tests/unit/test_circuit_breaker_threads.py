@@ -89,6 +89,7 @@ def test_events_of_racing_threads_form_one_unbroken_story() -> None:
             volume_threshold=2,
             max_concurrent_requests=2,
             reset_timeout_ms=1,
+            error_threshold=10,
         ),
         on_state_change=changes.append,
     )
@@ -110,6 +111,7 @@ def test_events_of_racing_threads_form_one_unbroken_story() -> None:
     noting = threading.Lock()
     race(8, calls)
     assert all(earlier.new_state is later.old_state for earlier, later in pairwise(changes))
+    assert len(changes) > 2
     assert changes[-1].new_state is breaker.state
     metrics = breaker.metrics()
     assert metrics.successful_requests == outcomes["ok"]

@@ -110,7 +110,5 @@ def test_it_agrees_with_a_list_of_all_outcomes(
         ([15.0, 20.0, 35.0, 40.0, 50.0], 100, 50),
     ],
 )
-def test_percentiles_are_nearest_rank(
-    values: list[float], percent: int, expected: float
-) -> None:
+def test_percentiles_are_nearest_rank(values: list[float], percent: int, expected: float) -> None:
     assert nearest_rank(values, percent) == expected

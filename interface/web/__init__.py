@@ -1,0 +1,1 @@
+"""The HTTP interface: nothing in here but HTTP."""

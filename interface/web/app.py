@@ -1,0 +1,78 @@
+"""The Flask app, put together from its blueprints."""
+
+import atexit
+
+from flask import Response, g
+from flask_openapi3 import Info, OpenAPI
+
+from interface.bootstrap import build_applications, open_persistence
+from interface.settings import Settings
+from interface.web.context import PageWaiter, WebContext
+from interface.web.documents import json_response
+from interface.web.health import health
+from interface.web.payments import payments
+from interface.web.problems import register_error_handlers, validation_problem
+from interface.web.requests import JsonRequest, begin, end
+from interface.web.webhooks import webhooks
+from system.listener import Listener
+from system.persistence.payment_queries import PaymentQueries
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'",
+}
+
+
+class PaySagaApp(OpenAPI):
+    """Flask with our way of reading JSON."""
+
+    request_class = JsonRequest
+
+
+def create_app(settings: Settings) -> PaySagaApp:
+    """The web role. Each process makes its own app: it holds connections and a thread.
+
+    Raises:
+        InvalidSettings: no database is set.
+        OperationalError: it cannot be reached.
+    """
+    persistence = open_persistence(settings)
+    applications = build_applications(settings, persistence)
+    listener = Listener(settings.conninfo)
+    app = PaySagaApp(
+        __name__,
+        info=Info(title="PaySaga", version="1"),
+        security_schemes={"apiKey": {"type": "http", "scheme": "bearer"}},
+        validation_error_callback=validation_problem,
+        doc_ui=False,
+    )
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
+    app.extensions["paysaga"] = WebContext(
+        settings=settings,
+        persistence=persistence,
+        applications=applications,
+        queries=PaymentQueries(persistence),
+        waiter=PageWaiter(applications, listener),
+    )
+    app.before_request(begin)
+    app.after_request(_add_headers)
+    app.teardown_request(end)
+    register_error_handlers(app)
+    app.register_api(payments)
+    app.register_blueprint(webhooks)
+    app.register_blueprint(health)
+    app.add_url_rule("/openapi.json", "openapi", lambda: json_response(app.api_doc))
+    listener.start()
+    atexit.register(listener.stop)
+    return app
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers.update(SECURITY_HEADERS)
+    if "correlation_id" in g:
+        response.headers["X-Correlation-Id"] = g.correlation_id
+    return response

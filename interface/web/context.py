@@ -1,0 +1,78 @@
+"""What the views of one web process share."""
+
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from uuid import UUID
+
+from flask import current_app
+
+from domain.payment import Payment, PaymentStatus
+from interface.settings import Settings
+from system.applications import Applications
+from system.listener import Listener
+from system.persistence.payment_queries import PaymentQueries
+from system.persistence.postgres import PostgresPersistence
+from system.runner import channel_of
+
+POLL_SECONDS = 0.5
+"""How often to look at a payment although nobody said that it changed."""
+
+
+class PageWaiter:
+    """Waits until payments get their hosted page, woken by the events that other processes
+    record."""
+
+    def __init__(self, applications: Applications, listener: Listener) -> None:
+        self._payments = applications.payments
+        self._lock = threading.Lock()
+        self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
+        listener.subscribe(channel_of(applications.payments), self._hear)
+
+    def wait(self, payment_id: UUID, timeout_seconds: float) -> Payment:
+        """The payment as soon as it is not `initiated` any more, or as it is after the time-out."""
+        changed = threading.Event()
+        with self._lock:
+            self._waiting[str(payment_id)].append(changed)
+        try:
+            return self._wait(payment_id, changed, time.monotonic() + timeout_seconds)
+        finally:
+            with self._lock:
+                self._waiting[str(payment_id)].remove(changed)
+                if not self._waiting[str(payment_id)]:
+                    del self._waiting[str(payment_id)]
+
+    def _wait(self, payment_id: UUID, changed: threading.Event, end: float) -> Payment:
+        while True:
+            changed.clear()
+            payment = self._payments.get(payment_id)
+            seconds = end - time.monotonic()
+            if payment.status is not PaymentStatus.INITIATED or seconds <= 0:
+                return payment
+            changed.wait(min(seconds, POLL_SECONDS))
+
+    def _hear(self, payload: str) -> None:
+        with self._lock:
+            names = payload.split(",") if payload else list(self._waiting)
+            events = [event for name in names for event in self._waiting.get(name, ())]
+        for event in events:
+            event.set()
+
+
+@dataclass(frozen=True)
+class WebContext:
+    """The parts that views use."""
+
+    settings: Settings
+    persistence: PostgresPersistence
+    applications: Applications
+    queries: PaymentQueries
+    waiter: PageWaiter
+
+
+def web() -> WebContext:
+    """The context of the app that serves the current request."""
+    context = current_app.extensions["paysaga"]
+    assert isinstance(context, WebContext)
+    return context

@@ -1,0 +1,177 @@
+"""Payments, sagas and lists as the API shows them (contract 4)."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+
+from application.envelope import public_value, timestamp
+from application.vault import Vault
+from domain.payment import Payment
+from domain.payment_saga import PaymentSaga
+from domain.saga_steps import SagaStatus, StepState
+from interface.json_text import write_json
+from interface.web.problems import Problem
+from system.persistence.payment_queries import Place
+from system.projections.payments_view import failure_document
+
+Document = dict[str, Any]
+
+
+def json_response(
+    document: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A document as a JSON response, with exact numbers."""
+    return Response(write_json(document), status, content_type="application/json", headers=headers)
+
+
+def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -> Document:
+    """A payment from its events."""
+    client = vault.open_client(payment.client)
+    page = payment.next_action
+    row = {
+        "payment_id": payment.id,
+        "status": payment.status.value,
+        "amount": payment.amount.amount,
+        "currency": payment.amount.currency.code,
+        "description": payment.description,
+        "contract_id": payment.contract_id,
+        "client_info": asdict(client) if client else None,
+        "payment_method": payment.payment_method,
+        "capture_method": payment.capture_method,
+        "redirect_url": payment.redirect_url,
+        "callback_url": payment.callback_url,
+        "merchant_metadata": payment.merchant_metadata,
+        "amount_captured": payment.amount_captured.amount,
+        "amount_refunded": payment.amount_refunded.amount,
+        "transaction_ref": payment.transaction_ref,
+        "gateway_provider": payment.gateway_provider,
+        "page_url": page.url if page else None,
+        "page_expires_at": page.expires_at if page else None,
+        "failure": failure_document(payment.failure) if payment.failure else None,
+        "cancellation_reason": payment.cancellation_reason,
+        "refunds": [
+            {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
+            for refund in payment.refunds.values()
+        ],
+        "saga_status": saga.status.value if saga else None,
+        "version": payment.version,
+        "created_at": payment.created_on,
+        "updated_at": payment.modified_on,
+        "correlation_id": payment.correlation_id,
+    }
+    return row_document(row)
+
+
+def row_document(row: Mapping[str, Any]) -> Document:
+    """A payment from a row of the view, or from something of the same shape."""
+    return {
+        "paymentId": str(row["payment_id"]),
+        "status": row["status"],
+        "amount": row["amount"],
+        "currency": row["currency"],
+        "description": row["description"],
+        "contractId": row["contract_id"],
+        "clientInfo": row["client_info"],
+        "paymentMethod": row["payment_method"],
+        "captureMethod": row["capture_method"],
+        "redirectUrl": row["redirect_url"],
+        "callbackUrl": row["callback_url"],
+        "metadata": row["merchant_metadata"],
+        "amountCaptured": row["amount_captured"],
+        "amountRefunded": row["amount_refunded"],
+        "transactionRef": row["transaction_ref"],
+        "gatewayProvider": row["gateway_provider"],
+        "nextAction": _next_action(row),
+        "failure": row["failure"],
+        "cancellationReason": row["cancellation_reason"],
+        "refunds": [_refund(refund) for refund in row["refunds"]],
+        "saga": {
+            "sagaId": str(PaymentSaga.create_id(row["payment_id"])),
+            "status": row["saga_status"] or SagaStatus.RUNNING.value,
+        },
+        "version": row["version"],
+        "createdAt": timestamp(row["created_at"]),
+        "updatedAt": timestamp(row["updated_at"]),
+        "correlationId": row["correlation_id"],
+    }
+
+
+def _next_action(row: Mapping[str, Any]) -> Document | None:
+    if row["page_url"] is None:
+        return None
+    return {
+        "type": "redirect",
+        "url": row["page_url"],
+        "expiresAt": timestamp(row["page_expires_at"]),
+    }
+
+
+def _refund(refund: Mapping[str, Any]) -> Document:
+    return {
+        "refundId": str(refund["refund_id"]),
+        "amount": refund["amount"],
+        "status": refund["status"],
+        "reason": refund["reason"],
+        "transactionRef": refund["transaction_ref"],
+        "createdAt": timestamp(refund["created_at"]),
+    }
+
+
+def saga_document(saga: PaymentSaga) -> Document:
+    """A saga with its steps and deadlines."""
+    return {
+        "sagaId": str(saga.id),
+        "paymentId": str(saga.payment_id),
+        "status": saga.status.value,
+        "parked": saga.parked_detail,
+        "steps": [_step(step) for step in saga.steps.values()],
+        "deadlines": [
+            {"name": deadline.value, "dueAt": timestamp(due_at)}
+            for deadline, due_at in saga.deadlines.items()
+        ],
+        "version": saga.version,
+    }
+
+
+def _step(step: StepState) -> Document:
+    return {
+        "name": step.name.value,
+        "status": step.status.value,
+        "startedAt": public_value(step.started_at, str),
+        "endedAt": public_value(step.ended_at, str),
+        "attempts": step.attempts,
+        "error": step.error,
+        "compensation": step.compensation,
+    }
+
+
+def list_document(documents: Sequence[Document], next_cursor: str | None) -> Document:
+    """A page of a list (contract 3)."""
+    return {"data": documents, "nextCursor": next_cursor}
+
+
+def cursor_of(row: Mapping[str, Any]) -> str:
+    """Where to go on after a row."""
+    place = f"{timestamp(row['created_at'])}|{row['payment_id']}"
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
+def place_of(cursor: str) -> Place:
+    """The place that a cursor stands for.
+
+    Raises:
+        Problem: it is not one that we gave out.
+    """
+    try:
+        moment, _, payment_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
+        return Place(datetime.fromisoformat(moment), UUID(payment_id))
+    except ValueError:
+        detail = "send the nextCursor of an earlier answer as it came"
+        raise Problem(
+            "validation_error", detail, errors=[{"pointer": "/cursor", "detail": detail}]
+        ) from None

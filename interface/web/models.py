@@ -1,0 +1,152 @@
+"""The requests of the API, validated: unknown fields are refused so that a typo never passes."""
+
+from decimal import Decimal
+from functools import cache
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    EmailStr,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from domain.client import Address, ClientInfo
+from domain.payment import PaymentStatus
+
+URL_LENGTH_MAX = 2048
+METADATA_PAIRS_MAX = 50
+
+
+class Model(BaseModel):
+    """A camelCase JSON object without unknown members."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="forbid", frozen=True, validate_by_alias=True
+    )
+
+    @classmethod
+    @cache
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """As in pydantic, but made once: it is asked for with every query string."""
+        return super().model_json_schema(*args, **kwargs)
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        raise ValueError("expected a number or a decimal string, in major units")
+    return value
+
+
+def _web_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("expected an absolute http or https address")
+    if parts.username or parts.password:
+        raise ValueError("an address must not hold credentials")
+    return value
+
+
+Amount = Annotated[Decimal, BeforeValidator(_number), Field(examples=["149.50"])]
+WebAddress = Annotated[
+    str,
+    StringConstraints(max_length=URL_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$"),
+    AfterValidator(_web_address),
+]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class AddressModel(Model):
+    """A postal address."""
+
+    street: ShortText | None = None
+    city: ShortText | None = None
+    state: ShortText | None = None
+    country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = None
+    zip: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
+
+
+class ClientModel(Model):
+    """Who pays."""
+
+    name: ShortText | None = None
+    email: Annotated[EmailStr, StringConstraints(max_length=254)] | None = None
+    phone: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
+    address: AddressModel | None = None
+
+    def to_domain(self) -> ClientInfo:
+        """The same as the domain knows it."""
+        address = Address(**self.address.model_dump()) if self.address else None
+        return ClientInfo(self.name, self.email, self.phone, address)
+
+
+class CreatePayment(Model):
+    """A payment to be made. Amounts are in major units, as a number or a decimal string."""
+
+    amount: Amount
+    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = Field(examples=["SAR"])
+    description: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    contract_id: ShortText | None = None
+    client_info: ClientModel | None = None
+    payment_method: Annotated[str, StringConstraints(pattern="^[a-z]{1,32}$")] = "all"
+    capture_method: Literal["automatic", "manual"] = "automatic"
+    redirect_url: WebAddress | None = None
+    callback_url: WebAddress | None = None
+    metadata: Annotated[
+        dict[
+            Annotated[str, StringConstraints(min_length=1, max_length=40)],
+            Annotated[str, StringConstraints(max_length=500)],
+        ],
+        Field(max_length=METADATA_PAIRS_MAX),
+    ] = Field(default_factory=dict)
+
+
+class CancelPayment(Model):
+    """Why the payment is cancelled."""
+
+    reason: ShortText = "requested_by_merchant"
+
+
+class PaymentPath(Model):
+    """Which payment."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    payment_id: UUID
+
+
+class PastQuery(Model):
+    """Which state of the payment: the newest, or one of the past."""
+
+    version: int | None = Field(None, ge=1, description="As it was at this version.")
+    as_of: AwareDatetime | None = Field(None, description="As it was at this time (RFC 3339).")
+
+    @model_validator(mode="after")
+    def _only_one(self) -> Self:
+        if self.version is not None and self.as_of is not None:
+            raise ValueError("give either version or asOf")
+        return self
+
+
+class ListQuery(Model):
+    """What to list; without a filter everything, newest first."""
+
+    status: PaymentStatus | None = None
+    contract_id: str | None = None
+    currency: str | None = None
+    transaction_ref: str | None = None
+    created_from: AwareDatetime | None = None
+    created_to: AwareDatetime | None = None
+    q: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
+        None, description="Text in the description or in the client's name or e-mail."
+    )
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)

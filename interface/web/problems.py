@@ -1,0 +1,175 @@
+"""Every error that the API can answer with, as problem documents (RFC 9457, contract 3)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import (
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
+from flask import Flask, Response, g, request
+from pydantic import ValidationError
+from werkzeug.exceptions import HTTPException
+
+from domain.errors import DomainError, InvalidTransition
+from interface.json_text import write_json
+
+log = structlog.get_logger(__name__)
+
+TYPE_BASE = "https://paysaga.example/problems/"
+DATABASE_RETRY_AFTER_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of problem: its HTTP status and a title that does not change."""
+
+    status: int
+    title: str
+
+
+KINDS: dict[str, Kind] = {
+    "invalid_json": Kind(400, "The body is not JSON"),
+    "invalid_idempotency_key": Kind(400, "The Idempotency-Key is not valid"),
+    "invalid_payload": Kind(400, "The notification cannot be read"),
+    "bad_request": Kind(400, "The request cannot be understood"),
+    "unauthorized": Kind(401, "The API key is missing or wrong"),
+    "invalid_signature": Kind(401, "The signature is missing or wrong"),
+    "forbidden": Kind(403, "The API key may not do this"),
+    "not_found": Kind(404, "There is no such thing"),
+    "method_not_allowed": Kind(405, "The method is not allowed here"),
+    "not_acceptable": Kind(406, "No acceptable form of the answer"),
+    "invalid_transition": Kind(409, "The payment's status does not allow this"),
+    "conflict": Kind(409, "Others keep changing the same thing"),
+    "payload_too_large": Kind(413, "The body is too large"),
+    "unsupported_media_type": Kind(415, "The content type is not supported"),
+    "validation_error": Kind(422, "The request is not valid"),
+    "invalid_amount": Kind(422, "The amount is not valid"),
+    "invalid_currency": Kind(422, "The currency is not valid"),
+    "capture_method_not_offered": Kind(422, "The capture method is not offered"),
+    "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for something else"),
+    "refund_exceeds_captured": Kind(422, "More than was captured cannot be refunded"),
+    "internal_error": Kind(500, "Something went wrong on our side"),
+    "database_unavailable": Kind(503, "The database cannot be reached"),
+}
+"""Stable codes. A code that is not here is answered as `refused`, 409."""
+
+REFUSED = Kind(409, "The command was refused")
+POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
+HTTP_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Problem(Exception):
+    """An error to be answered as a problem document. `code` is one of `KINDS`; `members` are
+    further members of the document."""
+
+    def __init__(self, code: str, detail: str, **members: Any) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.members = members
+
+
+def problem_response(code: str, detail: str, **members: Any) -> Response:
+    """A problem document as a response."""
+    kind = KINDS.get(code, REFUSED)
+    document = {
+        "type": TYPE_BASE + code,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": detail,
+        "instance": request.path,
+        "code": code,
+        "correlationId": g.get("correlation_id"),
+        **members,
+    }
+    return Response(write_json(document), kind.status, content_type="application/problem+json")
+
+
+def validation_problem(error: ValidationError) -> Response:
+    """422 with one entry per field that is wrong."""
+    errors = [
+        {
+            "pointer": "".join(f"/{_escaped(part)}" for part in details["loc"]),
+            "detail": details["msg"],
+        }
+        for details in error.errors(include_url=False, include_input=False)
+    ]
+    listed = "; ".join(f"{entry['pointer'] or '/'}: {entry['detail']}" for entry in errors[:3])
+    return problem_response("validation_error", listed, errors=errors)
+
+
+def _escaped(part: int | str) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Makes every error of the app a problem document: no stack trace, no HTML."""
+    app.register_error_handler(Problem, _on_problem)
+    app.register_error_handler(DomainError, _on_domain_error)
+    app.register_error_handler(AggregateNotFoundError, _on_not_found)
+    app.register_error_handler(IntegrityError, _on_conflict)
+    app.register_error_handler(OperationalError, _on_database_error)
+    app.register_error_handler(InterfaceError, _on_database_error)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_bug)
+
+
+def _on_problem(problem: Problem) -> Response:
+    return problem_response(problem.code, problem.detail, **problem.members)
+
+
+def _on_domain_error(error: DomainError) -> Response:
+    members: dict[str, Any] = {}
+    if isinstance(error, InvalidTransition):
+        members["currentStatus"] = error.current_status
+        members["allowedStatuses"] = error.allowed_statuses
+    if error.code in POINTERS:
+        members["errors"] = [{"pointer": POINTERS[error.code], "detail": str(error)}]
+    return problem_response(error.code, str(error), **members)
+
+
+def _on_not_found(error: AggregateNotFoundError) -> Response:
+    return problem_response("not_found", "no payment has this id: check it, or list /v1/payments")
+
+
+def _on_conflict(error: IntegrityError) -> Response:
+    return problem_response("conflict", "send the request again with the same Idempotency-Key")
+
+
+def _on_database_error(error: Exception) -> Response:
+    log.error("database_unavailable", error=str(error))
+    response = problem_response(
+        "database_unavailable", "nothing was done: send the request again in some seconds"
+    )
+    response.headers["Retry-After"] = str(DATABASE_RETRY_AFTER_SECONDS)
+    return response
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    if isinstance(error.response, Response):
+        return error.response
+    status = error.code or 500
+    code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal_error")
+    response = problem_response(code, error.description or KINDS[code].title)
+    for name, value in error.get_headers():
+        if name in {"Allow", "Retry-After"}:
+            response.headers[name] = value
+    return response
+
+
+def _on_bug(error: Exception) -> Response:
+    log.exception("request_failed", path=request.path)
+    return problem_response(
+        "internal_error", "this was recorded; tell us the correlationId if it happens again"
+    )

@@ -1,0 +1,168 @@
+"""What is read from every request: who asks, with which correlation, key and body."""
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from hmac import compare_digest
+from typing import Any, TypeVar
+from uuid import UUID, uuid5
+
+from flask import Request, current_app, g, request
+
+from domain.event import EventContext, Metadata, acting
+from interface.json_text import read_json, write_json
+from interface.settings import ApiKey, Role
+from interface.web.context import web
+from interface.web.problems import Problem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+IDEMPOTENCY_NAMESPACE = UUID("d3c9b3c0-3f54-5a4e-8f7e-0c1d9a4a2f11")
+CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
+TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+METADATA_LENGTH_MAX = 256
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""Characters that PostgreSQL's text cannot hold."""
+
+
+class JsonRequest(Request):
+    """A request whose JSON is read exactly, and whose faults are told."""
+
+    def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
+        """The body, with numbers as int and Decimal.
+
+        Raises:
+            Problem: wrong content type, no JSON, or text that cannot be stored.
+        """
+        if not self.is_json:
+            raise Problem(
+                "unsupported_media_type", "send JSON with `Content-Type: application/json`"
+            )
+        try:
+            value = read_json(self.get_data(cache=cache))
+        except RecursionError:
+            raise Problem("invalid_json", "the JSON is nested too deep") from None
+        except ValueError as error:
+            raise Problem("invalid_json", f"the body is no JSON: {error}") from None
+        _check_texts(value, "")
+        return value
+
+
+def _check_texts(value: Any, pointer: str) -> None:
+    if isinstance(value, str) and UNSTORABLE.search(value):
+        detail = "text must not contain NUL or lone surrogates"
+        raise Problem("validation_error", detail, errors=[{"pointer": pointer, "detail": detail}])
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _check_texts(name, f"{pointer}/{name}")
+            _check_texts(item, f"{pointer}/{name}")
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_texts(item, f"{pointer}/{index}")
+
+
+def needs(role: Role) -> Callable[[F], F]:
+    """Marks a view as one that may be called only with an API key of at least this role."""
+
+    def decorate(view: F) -> F:
+        view.needed_role = role  # type: ignore[attr-defined]
+        return view
+
+    return decorate
+
+
+def begin() -> None:
+    """Before each request, even before its body is read: correlation id, API key, context.
+
+    Raises:
+        Problem: the view needs an API key that was not given.
+    """
+    given = request.headers.get("X-Correlation-Id", "")
+    is_good = CORRELATION_ID.fullmatch(given)
+    g.correlation_id = given if is_good else str(web().applications.ids.uuid())
+    role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
+    g.api_key = authenticate(role) if role else None
+    g.acting = acting(_event_context())
+    g.acting.__enter__()
+
+
+def end(_error: BaseException | None) -> None:
+    """After each request."""
+    if "acting" in g:
+        g.acting.__exit__(None, None, None)
+
+
+def authenticate(role: Role) -> ApiKey:
+    """The API key of the request, compared in constant time.
+
+    Raises:
+        Problem: it is missing, wrong, or its role is too small.
+    """
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not secret:
+        raise Problem("unauthorized", "send `Authorization: Bearer <secret>`")
+    presented = sha256(secret.strip().encode()).digest()
+    found = [
+        key
+        for key in web().settings.api_keys
+        if compare_digest(presented, sha256(key.secret.get_secret_value().encode()).digest())
+    ]
+    if not found:
+        raise Problem("unauthorized", "this API key is not known")
+    if not found[0].role.allows(role):
+        raise Problem(
+            "forbidden", f"the key '{found[0].name}' has the role {found[0].role}, not {role}"
+        )
+    return found[0]
+
+
+def _event_context() -> EventContext:
+    trace = TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
+    metadata = Metadata(
+        correlation_id=g.correlation_id,
+        source="api" if g.api_key else "gateway",
+        user_id=_header("X-User-Id") or (g.api_key.name if g.api_key else None),
+        session_id=_header("X-Session-Id"),
+        ip_address=request.remote_addr,
+        user_agent=_header("User-Agent"),
+        trace_id=trace.group(1) if trace else None,
+        span_id=trace.group(2) if trace else None,
+    )
+    return EventContext(metadata, web().applications.clock.now())
+
+
+def _header(name: str) -> str | None:
+    value = request.headers.get(name)
+    return UNSTORABLE.sub("\ufffd", value)[:METADATA_LENGTH_MAX] if value else None
+
+
+def idempotent_id() -> UUID | None:
+    """The id derived from API key, path and `Idempotency-Key`; None when there is no key.
+
+    Raises:
+        Problem: the key is longer than 255 characters or not printable.
+    """
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    key = given.strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise Problem("invalid_idempotency_key", "send 1 to 255 printable ASCII characters")
+    return uuid5(IDEMPOTENCY_NAMESPACE, f"{g.api_key.name}\n{request.path}\n{key}")
+
+
+def body_fingerprint() -> str:
+    """A digest of the body that does not depend on spaces or on the order of members."""
+    return sha256(_canonical(request.get_json())).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    if isinstance(value, dict):
+        members = (write_json(name) + b":" + _canonical(value[name]) for name in sorted(value))
+        return b"{" + b",".join(members) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(map(_canonical, value)) + b"]"
+    return write_json(value)

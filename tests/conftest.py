@@ -1,0 +1,48 @@
+"""What many tests share: one PostgreSQL per test process, and a fresh database for each test."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from interface.embedded_postgres import EmbeddedPostgres
+
+FAST_AND_FORGETFUL = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "autovacuum": "off",
+}
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """A real PostgreSQL, stopped and removed at the end of the run."""
+    with tempfile.TemporaryDirectory(prefix="paysaga-tests-", ignore_cleanup_errors=True) as name:
+        server = EmbeddedPostgres(
+            Path(name) / "postgres", options=FAST_AND_FORGETFUL, durable=False
+        )
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder for embedded data. Not pytest's `tmp_path`: PostgreSQL may run as another user,
+    and pytest closes its own folder to others whenever a run begins."""
+    with tempfile.TemporaryDirectory(prefix="paysaga-data-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def database_url(postgres_server: EmbeddedPostgres) -> Iterator[str]:
+    """The address of an empty database that lives as long as the test."""
+    name = f"test_{uuid4().hex}"
+    yield postgres_server.ensure_database(name)
+    postgres_server.drop_database(name)
