@@ -121,8 +121,8 @@ class BreakerState:
         self.free_pass = self.ticket if self.state is CircuitState.CLOSED else None
 
     def wait_for(self, now: float, wait_s: float) -> None:
-        """Sets how long an open breaker still waits, 0 to `reset_timeout_ms`."""
-        self._retry_at = now + min(max(wait_s, 0.0), self._reset_s)
+        """Sets how long an open breaker still waits; 0 or less: no longer."""
+        self._retry_at = now + wait_s
 
     def wait_s(self, now: float) -> float:
         """Seconds until a call may be let through; 0 when one may be."""

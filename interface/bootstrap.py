@@ -109,7 +109,14 @@ class Worker:
         self._applications = build_applications(settings, self._persistence)
         name = process_name()
         self._listener = Listener(settings.conninfo)
-        self._runner = Runner(self._applications, settings.conninfo, self._listener, name)
+        self._runner = Runner(
+            self._applications,
+            self._persistence,
+            self._listener,
+            name,
+            batch_size=settings.follower_batch_size,
+            linger_ms=settings.follower_linger_ms,
+        )
         self._dispatcher = Dispatcher(
             PostgresAgendaStore(self._persistence),
             handlers(

@@ -110,6 +110,12 @@ class Settings(BaseSettings):
     web_threads: int = Field(32, ge=1, le=512, description="Threads of each web process.")
     dispatcher_threads: int = Field(32, ge=1, le=512, description="Gateway calls at once.")
     database_pool_size: int = Field(10, ge=2, le=200, description="Connections per process.")
+    follower_batch_size: int = Field(
+        200, ge=1, le=1000, description="The most events that a follower takes in at once."
+    )
+    follower_linger_ms: int = Field(
+        0, ge=0, le=1000, description="How long a woken follower waits for more events."
+    )
     lease_ms: int = Field(
         10_000, ge=500, le=600_000, description="How long a claim on work holds unrenewed."
     )
@@ -199,7 +205,12 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """Where customers and the gateway reach us, without a slash at the end."""
-        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+        return (self.public_url or self.local_url).rstrip("/")
+
+    @property
+    def local_url(self) -> str:
+        """Where the web role is reached from this machine."""
+        return url_on_this_machine(self.host, self.port)
 
     @property
     def gateway_url(self) -> str | None:
@@ -239,6 +250,16 @@ class Settings(BaseSettings):
             retry_base=timedelta(milliseconds=self.retry_base_delay_ms),
             retry_max=timedelta(milliseconds=self.retry_max_delay_ms),
         )
+
+
+ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+"""Addresses to listen on that are none to connect to, with what to use instead."""
+
+
+def url_on_this_machine(host: str, port: int) -> str:
+    """The HTTP address of a port that is listened on at `host`."""
+    address = ANY_ADDRESS.get(host, host)
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -1,16 +1,62 @@
 """How a follower takes in the next batch of a log: the one way, in production and in tests."""
 
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
-from eventsourcing.persistence import Notification, Tracking
+import structlog
+from eventsourcing.persistence import (
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    Notification,
+    OperationalError,
+    Tracking,
+)
 from eventsourcing.utils import resolve_topic
 
 from application.event_log import EventLog, Work
 from domain.event import PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower
+from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
+
+log = structlog.get_logger(__name__)
 
 BATCH_SIZE = 200
 """The most notifications taken into one transaction."""
+
+ATTEMPTS_BEFORE_PARKING = 3
+"""How often an event is tried alone before it is set aside."""
+
+INFRASTRUCTURE_ERRORS = (OperationalError, InterfaceError, InternalError)
+"""Errors that say nothing about the event in hand: the database is not there."""
+
+
+class PolicyFailed(Exception):
+    """A follower's policy could not take in the notification at `index` of a batch."""
+
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(f"{type(error).__name__}: {error}")
+        self.index = index
+
+
+class FollowerParking:
+    """What a follower has parked, remembered so that later events of the same payments follow."""
+
+    def __init__(self, store: ParkedEvents) -> None:
+        self.store = store
+        self._payments: set[UUID] | None = None
+
+    @property
+    def payments(self) -> set[UUID]:
+        """The payments of which events are parked."""
+        if self._payments is None:
+            self._payments = self.store.payments()
+        return self._payments
+
+    def forget(self) -> None:
+        """Reads from the store next time: an operator may have acted."""
+        self._payments = None
 
 
 class Following:
@@ -18,14 +64,22 @@ class Following:
 
     Correctness does not rest on that memory: a position is recorded only if it is ahead of the
     one in the store, and a batch that lost the race is taken again from the recorded position.
+    Without `parking` an event that cannot be taken in is raised, again and again.
     """
 
     def __init__(
-        self, follower: BatchFollower, leader: EventLog[Any], batch_size: int = BATCH_SIZE
+        self,
+        follower: BatchFollower,
+        leader: EventLog[Any],
+        batch_size: int = BATCH_SIZE,
+        parking: FollowerParking | None = None,
     ) -> None:
         self.follower = follower
         self.leader = leader
         self.batch_size = batch_size
+        self._parking = parking
+        self._limit = batch_size
+        self._attempts = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
 
@@ -43,35 +97,132 @@ class Following:
     def advance(self) -> int:
         """Takes in the next batch and returns how many notifications it held.
 
+        An event that the policy cannot take in is tried alone, and after some attempts parked.
+
         Raises:
-            IntegrityError: the batch lost a race; nothing was recorded. Call again.
+            IntegrityError: the batch lost a race; nothing was recorded. Call again: the next
+                batch is half as large.
+            Exception: whatever the policy or the database raised; nothing was recorded.
         """
         notifications = self.leader.recorder.select_notifications(
-            start=self.position, limit=self.batch_size, inclusive_of_start=False
+            start=self.position, limit=self._limit, inclusive_of_start=False
         )
-        if notifications:
-            self._take_in(list(notifications))
-        return len(notifications)
-
-    def _take_in(self, notifications: list[Notification]) -> None:
-        last = notifications[-1].id
-        work = Work(self.follower, Tracking(self.leader.name, last))  # type: ignore[arg-type]
-        for notification in notifications:
-            if self._is_concerned_by(notification.topic):
-                self._apply(notification, work)
+        if not notifications:
+            return 0
         try:
-            self.follower.record_batch(work)
-        except Exception:
+            self._take_in(notifications)
+        except INFRASTRUCTURE_ERRORS:
             self.forget_position()
             raise
+        except IntegrityError:
+            self._halve(len(notifications))
+            raise
+        except PolicyFailed as failure:
+            return self._stumble(notifications, failure)
+        except Exception as error:  # noqa: BLE001 - raised again, or parked with its event
+            return self._isolate(notifications, error)
+        self._limit = min(self._limit * 2, self.batch_size)
+        self._attempts = 0
+        return len(notifications)
+
+    def take_in_parked(self, parked: ParkedEvent) -> None:
+        """Takes in one parked event, once, and ends its parking.
+
+        Raises:
+            IntegrityError: somebody else took it in, or an aggregate was changed meanwhile.
+            Exception: whatever the policy raised; the event stays parked.
+        """
+        [notification] = self.leader.recorder.select_notifications(parked.position, limit=1)
+        work = self._work(Tracking(f"{self.leader.name}#{parked.position}", 1))
+        self._apply(self._event(notification), work)
+        work.change(unpark(parked))
+        self.follower.record_batch(work)
+
+    def _halve(self, size: int) -> None:
+        self.forget_position()
+        self._limit = max(1, size // 2)
+
+    def _stumble(self, notifications: Sequence[Notification], failure: PolicyFailed) -> int:
+        """Takes in what came before the event that failed, which is next in line then."""
+        self.forget_position()
+        if failure.index > 0:
+            self._take_in(notifications[: failure.index])
+            return failure.index
+        return self._fail_alone(notifications[0], failure)
+
+    def _isolate(self, notifications: Sequence[Notification], error: Exception) -> int:
+        """The store refused the batch for some event in it: halves it until that stands alone."""
+        if len(notifications) == 1:
+            return self._fail_alone(notifications[0], error)
+        self._halve(len(notifications))
+        return 1
+
+    def _fail_alone(self, notification: Notification, error: Exception) -> int:
+        self.forget_position()
+        self._attempts += 1
+        if self._parking is None or self._attempts < ATTEMPTS_BEFORE_PARKING:
+            raise error
+        self._park(notification, error)
+        self._attempts = 0
+        return 1
+
+    def _park(self, notification: Notification, error: Exception) -> None:
+        assert self._parking is not None
+        try:
+            payment_id = subject_of(self._event(notification))
+        except Exception:
+            log.exception("event_unreadable", topic=notification.topic, position=notification.id)
+            payment_id = UUID(str(notification.originator_id))
+        work = self._work(Tracking(self.leader.name, notification.id))
+        work.change(self._parked(notification, payment_id, str(error), self._attempts))
+        self.follower.record_batch(work)
+        self._parking.forget()
+        log.error(
+            "event_parked",
+            follower=self.follower.name,
+            leader=self.leader.name,
+            position=notification.id,
+            payment_id=str(payment_id),
+            error=str(error),
+        )
+
+    def _take_in(self, notifications: Sequence[Notification]) -> None:
+        last = notifications[-1].id
+        work = self._work(Tracking(self.leader.name, last))
+        for index, notification in enumerate(notifications):
+            if self._is_concerned_by(notification.topic):
+                self._take_in_one(index, notification, work)
+        self.follower.record_batch(work)
         self._position = last
 
-    def _apply(self, notification: Notification, work: Work) -> None:
-        event = self.leader.mapper.to_domain_event(notification)
-        assert isinstance(event, PaySagaAggregate.Event)
+    def _take_in_one(self, index: int, notification: Notification, work: Work) -> None:
+        try:
+            event = self._event(notification)
+            payment_id = subject_of(event)
+            if self._parking is not None and payment_id in self._parking.payments:
+                work.change(self._parked(notification, payment_id))
+            else:
+                self._apply(event, work)
+        except INFRASTRUCTURE_ERRORS:
+            raise
+        except Exception as error:
+            raise PolicyFailed(index, error) from error
+
+    def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
         with acting(caused_by(event, self.follower.name, self.leader.clock.now())):
             self.follower.policy(event, work)
         work.settle()
+
+    def _event(self, notification: Notification) -> PaySagaAggregate.Event:
+        event = self.leader.mapper.to_domain_event(notification)
+        assert isinstance(event, PaySagaAggregate.Event)
+        return event
+
+    def _work(self, tracking: Tracking) -> Work:
+        return Work(self.follower, tracking)  # type: ignore[arg-type]
+
+    def _parked(self, notification: Notification, *details: Any) -> Any:
+        return park(self.follower.name, self.leader.name, notification, *details)
 
     def _is_concerned_by(self, topic: str) -> bool:
         concerned = self._concerns.get(topic)

@@ -1,13 +1,31 @@
 """Which process runs a follower: one in the whole fleet, by advisory locks (design 4)."""
 
 import threading
+import time
 from collections.abc import Mapping
 from datetime import datetime
 
 import psycopg
 import structlog
+from psycopg.sql import SQL, Identifier
 
 log = structlog.get_logger(__name__)
+
+HANDED_OVER = "follower_handed_over"
+"""The channel on which processes say that a follower is free."""
+
+LEFT_TO_OTHERS_SECONDS = 3.0
+"""How long a process does not take back what it has handed over."""
+
+WORKER_STALE_SECONDS = 10
+JOIN = """
+WITH gone AS (
+    DELETE FROM worker_heartbeats WHERE active_at < now() - make_interval(secs => 10 * %(stale)s)
+)
+INSERT INTO worker_heartbeats VALUES (%(process)s, now())
+ON CONFLICT (process) DO UPDATE SET active_at = now()
+"""
+LEAVE = "DELETE FROM worker_heartbeats WHERE process = %s"
 
 LOCK_SPACE = 7261
 """The first key of our advisory locks; the second is a digest of the follower's name."""
@@ -23,12 +41,15 @@ class Leadership:
         self._lock = threading.Lock()
         self._connection: psycopg.Connection | None = None
         self._held: set[str] = set()
+        self._left_to_others_until: dict[str, float] = {}
 
     def acquire(self, follower: str) -> bool:
         """True when this process runs the follower, now or already."""
         with self._lock:
             if follower in self._held:
                 return True
+            if time.monotonic() < self._left_to_others_until.get(follower, 0.0):
+                return False
             try:
                 row = self._connected().execute(
                     "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (LOCK_SPACE, follower)
@@ -60,11 +81,43 @@ class Leadership:
             except psycopg.Error as error:
                 self._give_up(error)
 
+    def share(self, followers_count: int) -> None:
+        """Lets go of what is above this process's fair share, so that new processes get some."""
+        with self._lock:
+            try:
+                connection = self._connected()
+                connection.execute(JOIN, {"process": self._process, "stale": WORKER_STALE_SECONDS})
+                row = connection.execute(
+                    "SELECT count(*) FROM worker_heartbeats "
+                    "WHERE active_at > now() - make_interval(secs => %s)",
+                    (WORKER_STALE_SECONDS,),
+                ).fetchone()
+                workers = max(int(row[0]) if row else 1, 1)
+                surplus = len(self._held) - -(-followers_count // workers)
+                for follower in sorted(self._held)[: max(surplus, 0)]:
+                    self._release(connection, follower)
+            except psycopg.Error as error:
+                self._give_up(error)
+
+    def _release(self, connection: psycopg.Connection, follower: str) -> None:
+        self._held.discard(follower)
+        self._left_to_others_until[follower] = time.monotonic() + LEFT_TO_OTHERS_SECONDS
+        connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", (LOCK_SPACE, follower))
+        connection.execute(SQL("NOTIFY {}").format(Identifier(HANDED_OVER)))
+        log.info("follower_handed_over", follower=follower, process=self._process)
+
     def close(self) -> None:
         """Lets go of everything at once, for others to take over."""
         with self._lock:
-            self._held.clear()
-            if self._connection is not None:
+            if self._connection is None:
+                return
+            try:
+                for follower in sorted(self._held):
+                    self._release(self._connection, follower)
+                self._connection.execute(LEAVE, (self._process,))
+            except psycopg.Error as error:
+                log.warning("left_without_a_word", error=str(error))
+            finally:
                 self._connection.close()
                 self._connection = None
 

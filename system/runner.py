@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import structlog
 from eventsourcing.persistence import IntegrityError
@@ -11,9 +12,17 @@ from eventsourcing.persistence import IntegrityError
 from application.event_log import EventLog
 from application.ports import Clock
 from system.applications import Applications
-from system.following import Following
-from system.leadership import Leadership
+from system.following import (
+    BATCH_SIZE,
+    INFRASTRUCTURE_ERRORS,
+    FollowerParking,
+    Following,
+)
+from system.leadership import HANDED_OVER, Leadership
 from system.listener import Listener
+from system.parking import ParkedEvent, ParkedEvents
+from system.persistence.postgres import PostgresPersistence
+from system.persistence.tables import PARKED
 
 log = structlog.get_logger(__name__)
 
@@ -32,13 +41,17 @@ class FollowerThread:
     def __init__(
         self,
         followings: Sequence[Following],
+        parking: FollowerParking,
         leadership: Leadership,
         clock: Clock,
         stopping: threading.Event,
+        linger_seconds: float,
     ) -> None:
         self.name = followings[0].follower.name
         self.active_at: datetime | None = None
-        self._followings = followings
+        self._followings = {following.leader.name: following for following in followings}
+        self._parking = parking
+        self._linger_seconds = linger_seconds
         self._leadership = leadership
         self._clock = clock
         self._stopping = stopping
@@ -50,6 +63,11 @@ class FollowerThread:
         """Says that there may be something new in a log."""
         self._wake.set()
 
+    def look_at_parking(self, _payload: str = "") -> None:
+        """Says that an operator may have released parked events."""
+        self._parking.forget()
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
@@ -59,16 +77,19 @@ class FollowerThread:
             wait_seconds = self._advance()
             if wait_seconds:
                 self._wake.wait(wait_seconds)
+                self._stopping.wait(self._linger_seconds)
 
     def _stand_by(self) -> None:
-        for following in self._followings:
+        for following in self._followings.values():
             following.forget_position()
-        self._stopping.wait(TAKE_OVER_SECONDS)
+        self._parking.forget()
+        self._wake.wait(TAKE_OVER_SECONDS)
 
     def _advance(self) -> float:
         """Takes in the next batch of each log; returns how long to wait before the next ones."""
         try:
-            count = sum(following.advance() for following in self._followings)
+            count = sum(following.advance() for following in self._followings.values())
+            count += self._take_in_released()
         except IntegrityError as conflict:
             log.info("batch_taken_again", follower=self.name, reason=str(conflict))
             return 0.0
@@ -81,29 +102,77 @@ class FollowerThread:
         self.active_at = self._clock.now()
         return 0.0 if count else POLL_SECONDS
 
+    def _take_in_released(self) -> int:
+        """Takes in parked events that an operator released, in order and payment by payment."""
+        if not self._parking.payments:
+            return 0
+        failed: set[UUID] = set()
+        released = self._parking.store.ready()
+        for parked in released:
+            if parked.payment_id not in failed and not self._take_in_parked(parked):
+                failed.add(parked.payment_id)
+        if released:
+            self._parking.forget()
+        return len(released)
+
+    def _take_in_parked(self, parked: ParkedEvent) -> bool:
+        try:
+            self._followings[parked.leader].take_in_parked(parked)
+        except (IntegrityError, *INFRASTRUCTURE_ERRORS):
+            raise
+        except Exception as error:
+            log.exception("parked_event_failed_again", parked_id=str(parked.parked_id))
+            self._parking.store.hold(parked, f"{type(error).__name__}: {error}")
+            return False
+        log.info("parked_event_taken_in", parked_id=str(parked.parked_id))
+        return True
+
 
 class Runner:
-    """All followers of a process, each on its own thread. `process` names it for operators."""
+    """All followers of a process, each on its own thread.
+
+    Args:
+        process: names this process for operators.
+        batch_size: the most notifications that a follower takes into one transaction.
+        linger_ms: how long a woken follower waits for more to come before it reads.
+    """
 
     def __init__(
-        self, applications: Applications, conninfo: str, listener: Listener, process: str
+        self,
+        applications: Applications,
+        persistence: PostgresPersistence,
+        listener: Listener,
+        process: str,
+        *,
+        batch_size: int = BATCH_SIZE,
+        linger_ms: int = 0,
     ) -> None:
         self._clock = applications.clock
         self._stopping = threading.Event()
-        self._leadership = Leadership(conninfo, process)
-        self._followers = [
-            self._follower_thread([Following(follower, leader) for leader in leaders], listener)
-            for follower, leaders in applications.followers()
-        ]
+        self._leadership = Leadership(persistence.conninfo, process)
+        self._followers: list[FollowerThread] = []
+        for follower, leaders in applications.followers():
+            parking = FollowerParking(ParkedEvents(persistence, follower.name))
+            followings = [Following(follower, log_, batch_size, parking) for log_ in leaders]
+            thread = FollowerThread(
+                followings,
+                parking,
+                self._leadership,
+                self._clock,
+                self._stopping,
+                linger_ms / 1000,
+            )
+            self._followers.append(thread)
+            self._subscribe(thread, leaders, listener)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
-    def _follower_thread(
-        self, followings: Sequence[Following], listener: Listener
-    ) -> FollowerThread:
-        thread = FollowerThread(followings, self._leadership, self._clock, self._stopping)
-        for following in followings:
-            listener.subscribe(channel_of(following.leader), thread.wake)
-        return thread
+    def _subscribe(
+        self, thread: FollowerThread, leaders: Sequence[EventLog[Any]], listener: Listener
+    ) -> None:
+        for leader in leaders:
+            listener.subscribe(channel_of(leader), thread.wake)
+        listener.subscribe(PARKED.channel or "", thread.look_at_parking)
+        listener.subscribe(HANDED_OVER, thread.wake)
 
     def start(self) -> None:
         """Starts all followers; each first catches up from its recorded position."""
@@ -127,6 +196,7 @@ class Runner:
             wait_seconds = HEARTBEAT_SECONDS
             active = {f.name: f.active_at for f in self._followers if f.active_at is not None}
             self._leadership.report(active)
+            self._leadership.share(len(self._followers))
 
 
 def channel_of(log_: EventLog[Any]) -> str:

@@ -47,6 +47,10 @@ CREATE_HEARTBEATS = (
     "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
     "process text NOT NULL, active_at timestamptz NOT NULL)"
 )
+CREATE_WORKERS = (
+    "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
+    "active_at timestamptz NOT NULL)"
+)
 
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -133,7 +137,8 @@ class PostgresRecorder(PostgresProcessRecorder):
     def _insert_with_rows(
         self, connection: Connection[DictRow], arguments: Sequence[Any], rows: Sequence[RowChange]
     ) -> list[int]:
-        with connection.pipeline() as pipeline, connection.transaction():
+        """Everything up to the `sync` is one implicit transaction, sent in one round trip."""
+        with connection.pipeline() as pipeline:
             cursor = connection.execute(self._append, arguments, prepare=True)
             self._writer.write(connection, fold(rows))
             pipeline.sync()
@@ -196,6 +201,7 @@ class PostgresPersistence:
                     connection.execute(statement)
             connection.execute(CREATE_CLIENT_KEYS)
             connection.execute(CREATE_HEARTBEATS)
+            connection.execute(CREATE_WORKERS)
             for name in names:
                 PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
 

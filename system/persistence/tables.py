@@ -104,4 +104,24 @@ SAGAS_VIEW = Table(
     indexes=("(payment_id)", "(status, updated_at DESC)"),
 )
 
-TABLES = {table.name: table for table in (AGENDA, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)}
+PARKED = Table(
+    name="parked_events",
+    key=("parked_id",),
+    columns={
+        "parked_id": "uuid",
+        "follower": "text NOT NULL",
+        "leader": "text NOT NULL",
+        "position": "bigint NOT NULL",
+        "payment_id": "uuid NOT NULL",
+        "topic": "text NOT NULL",
+        "error": "text",
+        "attempts": "integer NOT NULL",
+        "is_released": "boolean NOT NULL",
+        "parked_at": "timestamptz NOT NULL DEFAULT now()",
+        "place": "bigserial",
+    },
+    indexes=("(follower, payment_id, place)",),
+    channel="parked_events",
+)
+
+TABLES = {table.name: table for table in (AGENDA, PARKED, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)}

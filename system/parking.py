@@ -1,0 +1,157 @@
+"""Events that a follower could not take in, set aside so that it can go on (design 4)."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid5
+
+from eventsourcing.persistence import Notification
+
+from application.rows import Delete, RowChange, Upsert
+from domain.event import PaySagaAggregate
+from system.persistence.postgres import PostgresPersistence
+from system.persistence.tables import PARKED
+
+PARKING_NAMESPACE = UUID("4b0f9c1e-2f53-5b7a-9b3c-6a1d2e8f7c05")
+ERROR_LENGTH_MAX = 2000
+
+READY = """
+SELECT * FROM parked_events WHERE follower = %(follower)s AND payment_id IN (
+    SELECT payment_id FROM parked_events WHERE follower = %(follower)s
+    GROUP BY payment_id HAVING bool_or(is_released) OR max(attempts) = 0
+) ORDER BY place LIMIT %(limit)s
+"""
+"""What may be taken in again: all of a payment's events as soon as one of them was released, or
+when the one they waited behind is gone."""
+
+READY_MAX = 1000
+
+SKIP = """
+WITH skipped AS (
+    DELETE FROM parked_events WHERE parked_id = %(id)s RETURNING follower, payment_id
+), released AS (
+    UPDATE parked_events p SET is_released = true FROM skipped s
+    WHERE p.follower = s.follower AND p.payment_id = s.payment_id AND p.parked_id <> %(id)s
+)
+SELECT follower FROM skipped
+"""
+
+RELEASE = "UPDATE parked_events SET is_released = true WHERE parked_id = %(id)s RETURNING follower"
+
+
+@dataclass(frozen=True)
+class ParkedEvent:
+    """One event set aside for one follower. `attempts` is 0 for an event that only waits behind
+    an earlier one of the same payment; `place` is the order in which events were set aside."""
+
+    parked_id: UUID
+    follower: str
+    leader: str
+    position: int
+    payment_id: UUID
+    topic: str
+    error: str | None
+    attempts: int
+    is_released: bool
+    place: int
+
+
+class ParkedEvents:
+    """The parked events of one follower."""
+
+    def __init__(self, persistence: PostgresPersistence, follower: str) -> None:
+        self._persistence = persistence
+        self._follower = follower
+
+    def payments(self) -> set[UUID]:
+        """The payments of which events are parked."""
+        with self._persistence.connection() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT payment_id FROM parked_events WHERE follower = %s",
+                (self._follower,),
+            )
+            return {row["payment_id"] for row in rows}
+
+    def ready(self) -> list[ParkedEvent]:
+        """The events that may be taken in again, in order, `READY_MAX` at the most."""
+        with self._persistence.connection() as connection:
+            rows = connection.execute(READY, {"follower": self._follower, "limit": READY_MAX})
+            return [_parked(row) for row in rows]
+
+    def hold(self, parked: ParkedEvent, error: str) -> None:
+        """Keeps an event that failed once more, and those behind it, until an operator acts."""
+        with self._persistence.connection() as connection, connection.transaction():
+            connection.execute(
+                "UPDATE parked_events SET is_released = false WHERE follower = %s "
+                "AND payment_id = %s",
+                (parked.follower, parked.payment_id),
+            )
+            connection.execute(
+                "UPDATE parked_events SET attempts = attempts + 1, error = %s WHERE parked_id = %s",
+                (error[:ERROR_LENGTH_MAX], parked.parked_id),
+            )
+
+
+def subject_of(event: PaySagaAggregate.Event) -> UUID:
+    """The payment that an event belongs to, or its aggregate where there is no payment."""
+    payment_id = getattr(event, "payment_id", None)
+    return payment_id if isinstance(payment_id, UUID) else event.originator_id
+
+
+def park(
+    follower: str,
+    leader: str,
+    notification: Notification,
+    payment_id: UUID,
+    error: str | None = None,
+    attempts: int = 0,
+) -> RowChange:
+    """Sets an event aside."""
+    parked_id = uuid5(PARKING_NAMESPACE, f"{follower}:{leader}:{notification.id}")
+    values = {
+        "follower": follower,
+        "leader": leader,
+        "position": notification.id,
+        "payment_id": payment_id,
+        "topic": notification.topic,
+        "error": error[:ERROR_LENGTH_MAX] if error else None,
+        "attempts": attempts,
+        "is_released": False,
+    }
+    return Upsert(PARKED.name, (parked_id,), values)
+
+
+def unpark(parked: ParkedEvent) -> RowChange:
+    """Ends the parking of an event that was taken in after all."""
+    return Delete(PARKED.name, (parked.parked_id,))
+
+
+def list_parked(persistence: PostgresPersistence, limit: int = 100) -> list[ParkedEvent]:
+    """Parked events for operators, oldest first."""
+    with persistence.connection() as connection:
+        rows = connection.execute(
+            "SELECT * FROM parked_events ORDER BY place LIMIT %s", (limit,)
+        ).fetchall()
+    return [_parked(row) for row in rows]
+
+
+def retry_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
+    """Asks the follower to take the payment's parked events in again, in order. False when
+    there is no such parked event."""
+    return _tell(persistence, RELEASE, parked_id)
+
+
+def skip_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
+    """Lets the follower pass an event over for good, and releases those that waited behind it.
+    False when there is no such parked event."""
+    return _tell(persistence, SKIP, parked_id)
+
+
+def _tell(persistence: PostgresPersistence, statement: str, parked_id: UUID) -> bool:
+    with persistence.connection() as connection, connection.transaction():
+        found = connection.execute(statement.encode(), {"id": parked_id}).fetchone()
+        connection.execute("NOTIFY parked_events")
+    return found is not None
+
+
+def _parked(row: dict[str, Any]) -> ParkedEvent:
+    return ParkedEvent(**{name: row[name] for name in ParkedEvent.__dataclass_fields__})
