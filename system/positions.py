@@ -95,7 +95,8 @@ def _age_of_next(leader: EventLog[Any], position: int, now: datetime) -> float:
     if not waiting:
         return 0.0
     event: Any = leader.mapper.to_domain_event(waiting[0])
-    return max((now - event.timestamp).total_seconds(), 0.0)
+    age: float = (now - event.timestamp).total_seconds()
+    return max(age, 0.0)
 
 
 def _state(heartbeat: dict[str, Any] | None, now: datetime) -> str:
