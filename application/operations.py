@@ -1,15 +1,23 @@
-"""The log of what operators and auditors watch: security events, for now."""
+"""The log of what operators and auditors watch: security events and the life of breakers."""
 
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import IntegrityError
+
+from application.breaker_values import StateChange
 from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
+from domain.circuit import Circuit, CircuitStatus
+from domain.event import PaySagaAggregate
 from domain.security_incident import SecurityIncident
 
 
-class Operations(EventLog[SecurityIncident]):
-    """Holds `SecurityIncident`."""
+class Operations(EventLog[PaySagaAggregate]):
+    """Holds `SecurityIncident` and `Circuit`."""
 
     name = "Operations"
 
@@ -26,3 +34,56 @@ class Operations(EventLog[SecurityIncident]):
         )
         self.record(incident)
         return incident.id
+
+    def circuit(self, service_name: str) -> Circuit | None:
+        """The recorded life of a breaker; None when no change was ever recorded."""
+        try:
+            circuit = self.get(Circuit.create_id(service_name))
+        except AggregateNotFoundError:
+            return None
+        assert isinstance(circuit, Circuit)
+        return circuit
+
+    def record_change(self, change: StateChange) -> None:
+        """Records what a breaker of this process went through, for every process to follow."""
+
+        def decide(circuit: Circuit) -> None:
+            circuit.change(
+                CircuitStatus(change.new_state.value),
+                error_rate=change.error_rate,
+                request_count=change.request_count,
+                failure_count=change.failure_count,
+                last_failure_time=change.last_failure_time,
+                next_retry_time=change.next_retry_time,
+                configuration=change.configuration.as_dict(),
+                changed_at=change.changed_at,
+                actor=None,
+            )
+
+        self._change_circuit(change.service_name, decide)
+
+    def force_open(self, service_name: str, actor: str, reset_timeout_ms: float) -> Circuit:
+        """An operator keeps all calls away from a service until `reset_timeout_ms` have passed."""
+        retry_at: datetime = self.clock.now() + timedelta(milliseconds=reset_timeout_ms)
+        return self._change_circuit(
+            service_name, lambda circuit: circuit.force(CircuitStatus.OPEN, actor, retry_at)
+        )
+
+    def reset(self, service_name: str, actor: str) -> Circuit:
+        """An operator lets calls through again."""
+        return self._change_circuit(
+            service_name, lambda circuit: circuit.force(CircuitStatus.CLOSED, actor, None)
+        )
+
+    def _change_circuit(self, service_name: str, decide: Callable[[Circuit], None]) -> Circuit:
+        if self.circuit(service_name) is None:
+            self._watch(service_name)
+        circuit = self.change(Circuit.create_id(service_name), decide)  # type: ignore[arg-type]
+        assert isinstance(circuit, Circuit)
+        return circuit
+
+    def _watch(self, service_name: str) -> None:
+        try:
+            self.record(Circuit.watch(service_name))
+        except IntegrityError:
+            return

@@ -49,26 +49,36 @@ class SagaDecider:
             return
         self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
         call = self.saga.calls[call_id]
-        original = self.saga.calls[call.about] if call.about else call
+        original = self._original(call)
         if original.operation is Operation.REFUND:
             self._refund_answered(original, reports)
             return
         verdicts = [self._hear(report, is_verified=True) for report in reports]
+        if self.saga.status is SagaStatus.PARKED:
+            return
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
             self._open_page(self.now)
         elif self.saga.status is SagaStatus.WAITING:
             self._wait_on(verdicts)
 
     def call_refused(self, call_id: UUID, failure: Failure, retry_after_ms: int | None) -> None:
-        """The gateway said no. With `retry_after_ms` it only wants to be asked later."""
+        """The gateway said no. With `retry_after_ms` it only wants to be asked later.
+
+        That nobody opens another page is of no interest once a page is known: it may be paid.
+        """
         if not self.saga.awaits(call_id):
             return
         self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
         call = self.saga.calls[call_id]
+        if self._original(call).operation is Operation.OPEN_PAGE and not self.saga.is_running(
+            Step.OPEN_AT_GATEWAY
+        ):
+            return
+        is_too_late = call.not_after is not None and self.now > call.not_after
         if retry_after_ms is not None:
             pause = timedelta(milliseconds=retry_after_ms)
             self._repeat(call, self.now + max(pause, self.timings.retry_base))
-        elif call.operation is Operation.OPEN_PAGE:
+        elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, PaymentStatus.FAILED, failure=failure)
         elif call.operation is Operation.REFUND:
             self._park_refund(call, f"the gateway refused it: {failure.message}")
@@ -367,6 +377,10 @@ class SagaDecider:
         )
         self._trigger(PaymentSaga.CallRequested, call=call)
 
+    def _original(self, call: Call) -> Call:
+        """The call that a query asks after, or the call itself."""
+        return self.saga.calls[call.about] if call.about else call
+
     def _repeat(self, call: Call, due_at: datetime) -> None:
         """Asks again for something that is known not to have happened, or that changes nothing."""
         if call.operation is Operation.OPEN_PAGE:
@@ -379,6 +393,7 @@ class SagaDecider:
             transaction_ref=call.transaction_ref,
             amount=call.amount,
             about=call.about,
+            not_after=call.not_after,
         )
 
     def _ask_after(self, call: Call, due_at: datetime) -> None:
@@ -387,7 +402,13 @@ class SagaDecider:
         if call.operation is Operation.REFUND and asked >= QUERIES_MAX:
             self._park_refund(call, f"after {asked} queries its fate is still unknown")
         else:
-            self._request(Operation.QUERY_CART, due_at, cart_id=call.cart_id, about=call.call_id)
+            self._request(
+                Operation.QUERY_CART,
+                due_at,
+                cart_id=call.cart_id,
+                about=call.call_id,
+                not_after=call.not_after,
+            )
 
     def _ask_about_page(self) -> None:
         self._request(

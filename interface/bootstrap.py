@@ -5,17 +5,17 @@ import socket
 from datetime import timedelta
 
 from application.circuit_breaker import CircuitBreakerConfig
-from application.payment_gateway import PaymentGateway
 from application.vault import Vault
 from domain.gateway_report import PROVIDER_PAYTABS
 from interface.clock import RandomIds, SystemClock
 from interface.confirmation_sender import ConfirmationSender
-from interface.guarded_gateway import guard
+from interface.guarded_gateway import GuardedGateway, guard
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
 from interface.settings import PREFIX, InvalidSettings, Settings
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
+from system.circuits import Circuits
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
@@ -59,7 +59,7 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
     )
 
 
-def build_gateway(settings: Settings) -> PaymentGateway:
+def build_gateway(settings: Settings) -> GuardedGateway:
     """PayTabs behind its circuit breaker.
 
     Raises:
@@ -109,6 +109,8 @@ class Worker:
         self._applications = build_applications(settings, self._persistence)
         name = process_name()
         self._listener = Listener(settings.conninfo)
+        self._circuits = Circuits(self._applications.operations, self._listener, name)
+        self._circuits.add(gateway.breaker)
         self._runner = Runner(
             self._applications,
             self._persistence,
@@ -143,6 +145,7 @@ class Worker:
     def start(self) -> None:
         """Starts to follow and to dispatch."""
         self._listener.start()
+        self._circuits.start()
         self._runner.start()
         self._dispatcher.start()
 
@@ -150,6 +153,7 @@ class Worker:
         """Finishes what is in hand and stops."""
         self._dispatcher.stop()
         self._runner.stop()
+        self._circuits.stop()
         self._listener.stop()
         self._applications.close()
         self._persistence.close()

@@ -45,7 +45,7 @@ class GuardedGateway:
 
     def __init__(self, gateway: PaymentGateway, breaker: EventDrivenCircuitBreaker) -> None:
         self._gateway = gateway
-        self._breaker = breaker
+        self.breaker = breaker
 
     @property
     def name(self) -> str:
@@ -78,11 +78,12 @@ class GuardedGateway:
 
     def _guarded(self, ask: Callable[[], Outcome]) -> Outcome:
         try:
-            return self._breaker.call(_raising, ask)
+            return self.breaker.call(_raising, ask)
         except (_GatewayFailed, _GatewayPaused) as carrier:
             return carrier.outcome
         except CircuitOpenError as rejection:
-            wait_ms = max(round(rejection.retry_after_ms), HALF_OPEN_WAIT_MS)
+            is_trial_awaited = rejection.reason == "half_open_limit"
+            wait_ms = HALF_OPEN_WAIT_MS if is_trial_awaited else round(rejection.retry_after_ms)
             raise NotAttempted(rejection.reason, wait_ms) from None
 
 

@@ -7,7 +7,8 @@ from flask_openapi3 import Info, OpenAPI
 
 from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
-from interface.web.context import PageWaiter, WebContext
+from interface.web.circuit_breakers import circuit_breakers
+from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.documents import json_response
 from interface.web.health import health
 from interface.web.payments import payments
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         doc_ui=False,
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.url_map.merge_slashes = False
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.extensions["paysaga"] = WebContext(
         settings=settings,
@@ -57,12 +59,15 @@ def create_app(settings: Settings) -> PaySagaApp:
         applications=applications,
         queries=PaymentQueries(persistence),
         waiter=PageWaiter(applications, listener),
+        circuits=CircuitBoard(applications, listener),
+        listener=listener,
     )
     app.before_request(begin)
     app.after_request(_add_headers)
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(circuit_breakers)
     app.register_blueprint(webhooks)
     app.register_blueprint(health)
     app.add_url_rule("/openapi.json", "openapi", lambda: json_response(app.api_doc))

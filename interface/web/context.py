@@ -4,10 +4,12 @@ import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
+from math import ceil
 from uuid import UUID
 
 from flask import current_app
 
+from domain.circuit import Circuit, CircuitStatus
 from domain.payment import Payment, PaymentStatus
 from interface.settings import Settings
 from system.applications import Applications
@@ -60,6 +62,33 @@ class PageWaiter:
             event.set()
 
 
+class CircuitBoard:
+    """The recorded circuits, read again only when something was recorded."""
+
+    def __init__(self, applications: Applications, listener: Listener) -> None:
+        self._operations = applications.operations
+        self._known: dict[str, Circuit | None] = {}
+        listener.subscribe(channel_of(applications.operations), self._forget)
+
+    def retry_after_seconds(self, name: str) -> int | None:
+        """For how long a service is left alone; None when calls are let through."""
+        circuit = self._circuit(name)
+        if circuit is None or circuit.status is not CircuitStatus.OPEN:
+            return None
+        if circuit.next_retry_time is None:
+            return None
+        wait = circuit.next_retry_time - self._operations.clock.now()
+        return max(ceil(wait.total_seconds()), 1)
+
+    def _circuit(self, name: str) -> Circuit | None:
+        if name not in self._known:
+            self._known[name] = self._operations.circuit(name)
+        return self._known[name]
+
+    def _forget(self, _payload: str) -> None:
+        self._known.clear()
+
+
 @dataclass(frozen=True)
 class WebContext:
     """The parts that views use."""
@@ -69,6 +98,14 @@ class WebContext:
     applications: Applications
     queries: PaymentQueries
     waiter: PageWaiter
+    circuits: CircuitBoard
+    listener: Listener
+
+    def close(self) -> None:
+        """Lets go of the thread and the connections; the app answers no more."""
+        self.listener.stop()
+        self.applications.close()
+        self.persistence.close()
 
 
 def web() -> WebContext:

@@ -13,9 +13,9 @@ from application.envelope import public_value, timestamp
 from application.vault import Vault
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
-from domain.saga_steps import SagaStatus, StepState
+from domain.saga_steps import SagaStatus, Step, StepState
 from interface.json_text import write_json
-from interface.web.problems import Problem
+from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
 from system.projections.payments_view import failure_document
 
@@ -122,8 +122,10 @@ def _refund(refund: Mapping[str, Any]) -> Document:
     }
 
 
-def saga_document(saga: PaymentSaga) -> Document:
-    """A saga with its steps and deadlines."""
+def saga_document(payment: Payment, saga: PaymentSaga | None) -> Document:
+    """A payment's saga with its steps and deadlines; None: it has not begun yet."""
+    if saga is None:
+        return _saga_to_come(payment)
     return {
         "sagaId": str(saga.id),
         "paymentId": str(saga.payment_id),
@@ -135,6 +137,18 @@ def saga_document(saga: PaymentSaga) -> Document:
             for deadline, due_at in saga.deadlines.items()
         ],
         "version": saga.version,
+    }
+
+
+def _saga_to_come(payment: Payment) -> Document:
+    return {
+        "sagaId": str(PaymentSaga.create_id(payment.id)),
+        "paymentId": str(payment.id),
+        "status": SagaStatus.RUNNING.value,
+        "parked": None,
+        "steps": [_step(StepState(step)) for step in Step],
+        "deadlines": [],
+        "version": 0,
     }
 
 
@@ -171,7 +185,4 @@ def place_of(cursor: str) -> Place:
         moment, _, payment_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
         return Place(datetime.fromisoformat(moment), UUID(payment_id))
     except ValueError:
-        detail = "send the nextCursor of an earlier answer as it came"
-        raise Problem(
-            "validation_error", detail, errors=[{"pointer": "/cursor", "detail": detail}]
-        ) from None
+        raise invalid("/cursor", "send the nextCursor of an earlier answer as it came") from None

@@ -1,5 +1,6 @@
 """The requests of the API, validated: unknown fields are refused so that a typo never passes."""
 
+import re
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -23,6 +24,8 @@ from domain.client import Address, ClientInfo
 from domain.payment import PaymentStatus
 
 URL_LENGTH_MAX = 2048
+DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
+VERSION_MAX = 2**63 - 1
 METADATA_PAIRS_MAX = 50
 
 
@@ -41,7 +44,9 @@ class Model(BaseModel):
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+    is_decimal_text = isinstance(value, str) and DECIMAL_TEXT.fullmatch(value)
+    is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
+    if not is_decimal_text and not is_number:
         raise ValueError("expected a number or a decimal string, in major units")
     return value
 
@@ -50,6 +55,8 @@ def _web_address(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("expected an absolute http or https address")
+    if parts.port == 0:
+        raise ValueError("expected a port from 1 to 65535")
     if parts.username or parts.password:
         raise ValueError("an address must not hold credentials")
     return value
@@ -61,6 +68,15 @@ WebAddress = Annotated[
     StringConstraints(max_length=URL_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$"),
     AfterValidator(_web_address),
 ]
+
+
+def _without_nul(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("text must not contain NUL")
+    return value
+
+
+SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
@@ -123,10 +139,18 @@ class PaymentPath(Model):
     payment_id: UUID
 
 
+class BreakerPath(Model):
+    """Which circuit breaker."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
 class PastQuery(Model):
     """Which state of the payment: the newest, or one of the past."""
 
-    version: int | None = Field(None, ge=1, description="As it was at this version.")
+    version: int | None = Field(
+        None, ge=1, le=VERSION_MAX, description="As it was at this version."
+    )
     as_of: AwareDatetime | None = Field(None, description="As it was at this time (RFC 3339).")
 
     @model_validator(mode="after")
@@ -140,12 +164,12 @@ class ListQuery(Model):
     """What to list; without a filter everything, newest first."""
 
     status: PaymentStatus | None = None
-    contract_id: str | None = None
-    currency: str | None = None
-    transaction_ref: str | None = None
+    contract_id: SearchText | None = None
+    currency: SearchText | None = None
+    transaction_ref: SearchText | None = None
     created_from: AwareDatetime | None = None
     created_to: AwareDatetime | None = None
-    q: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = Field(
+    q: Annotated[SearchText, StringConstraints(min_length=1)] | None = Field(
         None, description="Text in the description or in the client's name or e-mail."
     )
     limit: int = Field(20, ge=1, le=100)

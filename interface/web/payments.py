@@ -9,8 +9,9 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import envelope
 from application.payments import NewPayment
+from domain.gateway_report import PROVIDER_PAYTABS
 from domain.money import money
-from domain.payment import Payment
+from domain.payment import Payment, PaymentStatus
 from domain.payment_saga import PaymentSaga
 from interface.settings import Role
 from interface.web.context import web
@@ -31,7 +32,7 @@ from interface.web.models import (
     PaymentPath,
 )
 from interface.web.problems import Problem
-from interface.web.requests import body_fingerprint, idempotent_id, needs
+from interface.web.requests import body_fingerprint, idempotent_id, needs, prefers_async, whole_body
 from system.event_status import event_statuses
 from system.persistence.payment_queries import PaymentFilter
 
@@ -49,7 +50,8 @@ payments = APIBlueprint(
 def create_payment(body: CreatePayment) -> Response:
     """Create a payment
 
-    Waits up to CREATE_WAIT_MS for the hosted page; `Prefer: respond-async` does not wait.
+    Waits up to CREATE_WAIT_MS for the hosted page; `Prefer: respond-async` does not wait. While
+    the gateway is left alone the payment waits too, and `Retry-After` says for how long.
     """
     if body.capture_method == "manual":
         raise Problem(
@@ -58,14 +60,17 @@ def create_payment(body: CreatePayment) -> Response:
             errors=[{"pointer": "/captureMethod", "detail": "expected automatic"}],
         )
     payment, is_replay = web().applications.payments.initiate(_new(body), idempotent_id())
-    is_async = "respond-async" in request.headers.get("Prefer", "")
-    if not is_async:
+    is_async = prefers_async()
+    retry_after = web().circuits.retry_after_seconds(PROVIDER_PAYTABS)
+    if not is_async and retry_after is None:
         payment = web().waiter.wait(payment.id, web().settings.create_wait_ms / 1000)
     headers = {"Location": url_for("payments.get_payment", payment_id=payment.id)}
     if is_replay:
         headers["Idempotent-Replayed"] = "true"
     if is_async:
         headers["Preference-Applied"] = "respond-async"
+    if retry_after is not None and payment.status is PaymentStatus.INITIATED:
+        headers["Retry-After"] = str(retry_after)
     return json_response(_document(payment), 202 if is_async else 201, headers)
 
 
@@ -130,7 +135,7 @@ def cancel_payment(path: PaymentPath) -> Response:
     Allowed while it is initiated, processing or authorized. Money that arrives later is given
     back. Cancelling again changes nothing.
     """
-    reason = CancelPayment.model_validate(request.get_json() if request.data else {}).reason
+    reason = CancelPayment.model_validate(request.get_json() if whole_body() else {}).reason
     idempotent_id()
     return json_response(_document(web().applications.payments.cancel(path.payment_id, reason)))
 
@@ -154,8 +159,8 @@ def list_payment_events(path: PaymentPath) -> Response:
 @needs(Role.READ)
 def get_saga(path: PaymentPath) -> Response:
     """Show the saga of a payment: its steps and its deadlines"""
-    saga = web().applications.sagas.get(PaymentSaga.create_id(path.payment_id))
-    return json_response(saga_document(saga))
+    payment = web().applications.payments.get(path.payment_id)
+    return json_response(saga_document(payment, _saga(payment, is_past=False)))
 
 
 def _document(payment: Payment, *, is_past: bool = False) -> dict[str, Any]:

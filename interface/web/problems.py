@@ -21,6 +21,8 @@ log = structlog.get_logger(__name__)
 
 TYPE_BASE = "https://paysaga.example/problems/"
 DATABASE_RETRY_AFTER_SECONDS = 5
+CHALLENGE = {"WWW-Authenticate": "Bearer"}
+"""What a 401 must name (RFC 9110, 11.6.1)."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,25 @@ def problem_response(code: str, detail: str, **members: Any) -> Response:
         "correlationId": g.get("correlation_id"),
         **members,
     }
-    return Response(write_json(document), kind.status, content_type="application/problem+json")
+    headers = CHALLENGE if code == "unauthorized" else None
+    return Response(
+        write_json(document),
+        kind.status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def invalid(pointer: str, detail: str) -> Problem:
+    """The problem of one wrong field."""
+    return Problem("validation_error", detail, errors=[{"pointer": pointer, "detail": detail}])
 
 
 def validation_problem(error: ValidationError) -> Response:
     """422 with one entry per field that is wrong."""
     errors = [
         {
-            "pointer": "".join(f"/{_escaped(part)}" for part in details["loc"]),
+            "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
             "detail": details["msg"],
         }
         for details in error.errors(include_url=False, include_input=False)
@@ -109,13 +122,15 @@ def validation_problem(error: ValidationError) -> Response:
     return problem_response("validation_error", listed, errors=errors)
 
 
-def _escaped(part: int | str) -> str:
+def escaped(part: int | str) -> str:
+    """One part of a JSON pointer (RFC 6901, section 3)."""
     return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def register_error_handlers(app: Flask) -> None:
     """Makes every error of the app a problem document: no stack trace, no HTML."""
     app.register_error_handler(Problem, _on_problem)
+    app.register_error_handler(ValidationError, validation_problem)
     app.register_error_handler(DomainError, _on_domain_error)
     app.register_error_handler(AggregateNotFoundError, _on_not_found)
     app.register_error_handler(IntegrityError, _on_conflict)

@@ -4,24 +4,30 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID, uuid5
 
 from flask import Request, current_app, g, request
+
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting
 from interface.json_text import read_json, write_json
 from interface.settings import ApiKey, Role
 from interface.web.context import web
-from interface.web.problems import Problem
+from interface.web.problems import Problem, escaped, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 IDEMPOTENCY_NAMESPACE = UUID("d3c9b3c0-3f54-5a4e-8f7e-0c1d9a4a2f11")
 CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
-TRACE_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+TRACE_PARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+)
+"""W3C Trace Context, section 3.2.2: version ff and ids of zeros only are not valid."""
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 METADATA_LENGTH_MAX = 256
+JSON_DEPTH_MAX = 16
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that PostgreSQL's text cannot hold."""
 
@@ -29,37 +35,64 @@ UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 class JsonRequest(Request):
     """A request whose JSON is read exactly, and whose faults are told."""
 
+    def whole_body(self) -> bytes:
+        """The body. One that comes in chunks, without its length, would otherwise be cut off
+        silently at the limit.
+
+        Raises:
+            RequestEntityTooLarge: it is longer than `MAX_CONTENT_LENGTH`.
+        """
+        body = self.get_data()
+        is_full = self.content_length is None and len(body) == self.max_content_length
+        if is_full and self.environ["wsgi.input"].read(1):
+            raise RequestEntityTooLarge
+        return body
+
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """The body, with numbers as int and Decimal.
 
         Raises:
-            Problem: wrong content type, no JSON, or text that cannot be stored.
+            Problem: wrong content type, no JSON object, nested deeper than `JSON_DEPTH_MAX`, or
+                text that cannot be stored.
         """
         if not self.is_json:
             raise Problem(
                 "unsupported_media_type", "send JSON with `Content-Type: application/json`"
             )
         try:
-            value = read_json(self.get_data(cache=cache))
+            value = read_json(self.whole_body())
         except RecursionError:
             raise Problem("invalid_json", "the JSON is nested too deep") from None
         except ValueError as error:
             raise Problem("invalid_json", f"the body is no JSON: {error}") from None
-        _check_texts(value, "")
+        if not isinstance(value, dict):
+            raise invalid("", "expected a JSON object")
+        _check(value, "", JSON_DEPTH_MAX)
         return value
 
 
-def _check_texts(value: Any, pointer: str) -> None:
+def _check(value: Any, pointer: str, depth_left: int) -> None:
     if isinstance(value, str) and UNSTORABLE.search(value):
-        detail = "text must not contain NUL or lone surrogates"
-        raise Problem("validation_error", detail, errors=[{"pointer": pointer, "detail": detail}])
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _check_texts(name, f"{pointer}/{name}")
-            _check_texts(item, f"{pointer}/{name}")
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_texts(item, f"{pointer}/{index}")
+        raise invalid(pointer, "text must not contain NUL or lone surrogates")
+    if not isinstance(value, dict | list):
+        return
+    if depth_left == 0:
+        raise Problem("invalid_json", f"the JSON is nested deeper than {JSON_DEPTH_MAX} levels")
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, item in members:
+        place = f"{pointer}/{escaped(storable(str(name)))}"
+        _check(name, place, depth_left)
+        _check(item, place, depth_left - 1)
+
+
+def storable(text: str) -> str:
+    """The text with a replacement character for each that cannot be stored."""
+    return UNSTORABLE.sub("\ufffd", text)
+
+
+def whole_body() -> bytes:
+    """See `JsonRequest.whole_body`."""
+    return cast(JsonRequest, request).whole_body()
 
 
 def needs(role: Role) -> Callable[[F], F]:
@@ -134,7 +167,13 @@ def _event_context() -> EventContext:
 
 def _header(name: str) -> str | None:
     value = request.headers.get(name)
-    return UNSTORABLE.sub("\ufffd", value)[:METADATA_LENGTH_MAX] if value else None
+    return storable(value)[:METADATA_LENGTH_MAX] if value else None
+
+
+def prefers_async() -> bool:
+    """True when the client asked not to wait: `Prefer: respond-async` (RFC 7240, 4.1)."""
+    wishes = ",".join(request.headers.getlist("Prefer")).split(",")
+    return any(wish.split(";")[0].strip().lower() == "respond-async" for wish in wishes)
 
 
 def idempotent_id() -> UUID | None:

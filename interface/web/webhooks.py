@@ -1,7 +1,7 @@
 """Notifications from PayTabs, and the customer's way back (contract 5)."""
 
 from dataclasses import replace
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
@@ -20,6 +20,7 @@ from interface.paytabs import (
 from interface.web.context import web
 from interface.web.documents import json_response
 from interface.web.problems import Problem
+from interface.web.requests import whole_body
 
 webhooks = Blueprint("webhooks", __name__, template_folder="templates")
 
@@ -32,7 +33,7 @@ HEADER_LENGTH_MAX = 256
 @webhooks.post(f"/v1/webhooks/{PROVIDER_PAYTABS}")
 def receive_notification() -> Response:
     """Stores a signed notification and answers at once; the saga works afterwards."""
-    body = request.get_data()
+    body = whole_body()
     signature = request.headers.get("Signature")
     if not verify_body(_server_keys(), body, signature):
         reason = "signature_missing" if not signature else "signature_wrong"
@@ -100,6 +101,6 @@ def come_back(payment_id: UUID) -> BaseResponse | str:
 
 def _with_outcome(address: str, payment: Payment) -> str:
     parts = urlsplit(address)
-    query = [*parse_qsl(parts.query, keep_blank_values=True)]
-    query += [("paymentId", str(payment.id)), ("status", payment.status.value)]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    outcome = urlencode({"paymentId": str(payment.id), "status": payment.status.value})
+    query = f"{parts.query}&{outcome}" if parts.query else outcome
+    return urlunsplit(parts._replace(query=query))

@@ -124,4 +124,19 @@ PARKED = Table(
     channel="parked_events",
 )
 
-TABLES = {table.name: table for table in (AGENDA, PARKED, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)}
+BREAKER_METRICS = Table(
+    name="breaker_metrics",
+    key=("process", "service_name"),
+    columns={
+        "process": "text",
+        "service_name": "text",
+        "metrics": "jsonb NOT NULL",
+        "configuration": "jsonb NOT NULL",
+        "shown_at": "timestamptz NOT NULL",
+    },
+)
+
+TABLES = {
+    table.name: table
+    for table in (AGENDA, BREAKER_METRICS, PARKED, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)
+}

@@ -11,7 +11,7 @@ from application.circuit_breaker import CircuitOpenError
 from tests.unit.circuit_breaker_kit import Declined, OurMistake, Trial, bench
 
 MINIMUM, VOLUME, PLACES = 3, 5, 2
-RESET_MS, TIMEOUT_MS, SLOW_MS, WINDOW_S = 5_000, 3_000, 1_000, 10
+RESET_MS, TIMEOUT_MS, SLOW_MS, WINDOW_S = 5_000, 7_000, 1_000, 10
 
 
 @dataclass(eq=False)
@@ -170,10 +170,19 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     def taken(self, which: int) -> tuple[Trial, Call]:
         return self.under_way.pop(which % len(self.under_way))
 
-    @rule(ms=st.sampled_from([1, 300, 999, 1_000, 1_001, 2_999, 3_000, 5_000, 11_000]))
+    @rule(ms=st.sampled_from([1, 300, 999, 1_000, 1_001, 4_000, 9_000]))
+    def some_time_passes(self, ms: int) -> None:
+        self.time_passes(ms)
+
     def time_passes(self, ms: int) -> None:
         self.bench.time.advance_ms(ms)
         self.model.now_ms += ms
+
+    @rule(short_by_ms=st.sampled_from([0, 0, 1]))
+    def the_wait_is_over(self, short_by_ms: int) -> None:
+        model = self.model
+        until_ms = max(model.pause_ms, model.retry_ms if model.state == "OPEN" else 0)
+        self.time_passes(max(until_ms - short_by_ms - model.now_ms, 0))
 
     @rule()
     def an_operator_opens_it(self) -> None:
@@ -210,6 +219,6 @@ class BreakerAgainstModel(RuleBasedStateMachine):
 
 
 BreakerAgainstModel.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None
+    max_examples=200, stateful_step_count=50, deadline=None
 )
 TestBreakerAgainstModel = BreakerAgainstModel.TestCase

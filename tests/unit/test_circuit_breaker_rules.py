@@ -191,6 +191,16 @@ class TestHalfOpen:
         b.succeed(1)
         assert b.breaker.state == "CLOSED"
 
+    def test_trials_of_an_earlier_half_open_state_hold_no_place(self) -> None:
+        b = bench(reset_timeout_ms=1_000)
+        first = b.half_open()
+        b.trial()
+        first.fail()
+        b.time.advance_ms(1_000)
+        b.trial()
+        b.trial()
+        b.refused()
+
     def test_a_place_once_given_back_is_not_given_back_again(self) -> None:
         b = bench(max_concurrent_requests=1)
         hung = b.half_open()
@@ -351,6 +361,15 @@ class TestPauses:
         b.time.advance_ms(2_500)
         b.succeed(2)
         assert b.breaker.state == "CLOSED"
+
+    def test_a_breaker_that_closes_during_a_pause_stays_paused(self) -> None:
+        b = bench()
+        first, second = b.half_open(), b.trial()
+        first.succeed()
+        b.trial().end_with(OurMistake(retry_after_ms=2_500))
+        second.succeed()
+        assert b.breaker.state == "CLOSED"
+        assert b.refused().retry_after_ms == 2_500
 
     def test_an_open_breaker_waits_for_a_pause_that_lasts_longer(self) -> None:
         b = bench()
