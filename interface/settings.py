@@ -178,6 +178,18 @@ class Settings(BaseSettings):
             return value
         return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str | None) -> str | None:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+
+        try:
+            conninfo_to_dict(value or "")
+        except ProgrammingError:
+            raise ValueError("expected an address like postgresql://user@host/name") from None
+        return value or None
+
     @field_validator("paytabs_region")
     @classmethod
     def _check_region(cls, value: str | None) -> str | None:
@@ -268,18 +280,20 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         InvalidSettings: one or more are wrong, each with its name, the value and what is expected.
     """
-    _refuse_unknown()
+    problems = _unknown()
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise InvalidSettings([_problem(dict(details)) for details in error.errors()]) from None
+        problems += [_problem(dict(details)) for details in error.errors()]
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
 
 
-def _refuse_unknown() -> None:
+def _unknown() -> list[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise InvalidSettings([f"{name}: there is no such setting" for name in unknown])
+    return [f"{name}: there is no such setting" for name in unknown]
 
 
 OTHER_VARIABLES = frozenset(
@@ -293,6 +307,6 @@ def _problem(details: dict[str, Any]) -> str:
     if not location:
         return f"{PREFIX}PAYTABS_*: {details['msg']}"
     name = f"{PREFIX}{str(location[0]).upper()}"
-    is_secret = any(word in name for word in ("KEY", "SECRET"))
+    is_secret = any(word in name for word in ("KEY", "SECRET", "DATABASE"))
     seen = "(hidden)" if is_secret else repr(details["input"])
     return f"{name}: {seen} is wrong: {details['msg']}"
