@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 from uuid import UUID, uuid5
 
 from flask import Request, current_app, g, request
-
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting
@@ -41,11 +41,15 @@ class JsonRequest(Request):
 
         Raises:
             RequestEntityTooLarge: it is longer than `MAX_CONTENT_LENGTH`.
+            Problem: its chunks cannot be made out, or it breaks off.
         """
-        body = self.get_data()
-        is_full = self.content_length is None and len(body) == self.max_content_length
-        if is_full and self.environ["wsgi.input"].read(1):
-            raise RequestEntityTooLarge
+        try:
+            body = self.get_data()
+            is_full = self.content_length is None and len(body) == self.max_content_length
+            if is_full and self.environ["wsgi.input"].read(1):
+                raise RequestEntityTooLarge
+        except (OSError, ParseException) as error:
+            raise Problem("bad_request", f"the body cannot be read to its end: {error}") from None
         return body
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:

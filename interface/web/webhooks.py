@@ -90,7 +90,9 @@ def _in_the_payments_context(payment: Payment | None) -> EventContext:
 def come_back(payment_id: UUID) -> BaseResponse | str:
     """The browser comes back from the hosted page. Nothing is settled here: a browser is no
     witness. Goes on to the payment's `redirectUrl`, or shows a plain page."""
-    fields = {**request.args.to_dict(), **request.form.to_dict()}
+    whole_body()
+    sent = {**request.args.to_dict(), **request.form.to_dict()}
+    fields = {str(name): value for name, value in sent.items()}
     if fields.get("signature") and not verify_form(_server_keys(), fields, frozenset()):
         raise Problem("invalid_signature", "the form was not signed by the gateway")
     payment = web().applications.payments.get(payment_id)
