@@ -15,9 +15,9 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import resolve_topic
 
-from application.event_log import EventLog, Work
+from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
 from domain.event import PaySagaAggregate, acting, caused_by
-from system.followers.base import BatchFollower
+from system.followers.base import BatchFollower, Projection
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
 
 log = structlog.get_logger(__name__)
@@ -82,6 +82,9 @@ class Following:
         self._attempts = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
+        self._loads: dict[str, bool] = {}
+        self._is_projection = isinstance(follower, Projection)
+        self._foresees = isinstance(follower.recorder, ReadsMany) and not self._is_projection
 
     @property
     def position(self) -> int:
@@ -189,9 +192,15 @@ class Following:
     def _take_in(self, notifications: Sequence[Notification]) -> None:
         last = notifications[-1].id
         work = self._work(Tracking(self.leader.name, last))
-        for index, notification in enumerate(notifications):
-            if self._is_concerned_by(notification.topic):
-                self._take_in_one(index, notification, work)
+        concerning = [
+            (index, notification)
+            for index, notification in enumerate(notifications)
+            if self._is_concerned_by(notification.topic)
+        ]
+        if self._foresees and len(concerning) > 1:
+            work.load(self._foreseen([notification for _, notification in concerning]))
+        for index, notification in concerning:
+            self._take_in_one(index, notification, work)
         self.follower.record_batch(work)
         self._position = last
 
@@ -208,7 +217,31 @@ class Following:
         except Exception as error:
             raise PolicyFailed(index, error) from error
 
+    def _foreseen(self, notifications: Sequence[Notification]) -> set[UUID]:
+        """The aggregates that the policy will ask for, as far as a rehearsal can tell."""
+        asked = {
+            self._rehearsed(each) for each in notifications if self._loads.get(each.topic, True)
+        }
+        return {aggregate_id for aggregate_id in asked if aggregate_id is not None}
+
+    def _rehearsed(self, notification: Notification) -> UUID | None:
+        """Whatever else goes wrong here goes wrong again, and is dealt with, when the event is
+        taken in."""
+        try:
+            event = self._event(notification)
+            with acting(caused_by(event, self.follower.name, event.timestamp)):
+                self.follower.policy(event, Rehearsal())
+        except Asked as asked:
+            self._loads[notification.topic] = asked.aggregate_id is not None
+            return asked.aggregate_id
+        except Exception as error:  # noqa: BLE001
+            log.debug("rehearsal_failed", topic=notification.topic, error=str(error))
+        return None
+
     def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
+        if self._is_projection:
+            self.follower.policy(event, work)
+            return
         with acting(caused_by(event, self.follower.name, self.leader.clock.now())):
             self.follower.policy(event, work)
         work.settle()

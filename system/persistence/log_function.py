@@ -17,6 +17,10 @@ def create_append_function(
     appear later. Then it records the follower's position (if any), inserts the events, tells
     the listeners which aggregates changed and returns the new positions. A position that was
     recorded before, like an event that was, ends in `unique_violation`.
+
+    A follower's position without events does not wait for the disk: should the server crash in the
+    next second, then position and rows are lost together, and made again from the same events.
+    Whatever is committed after them with waiting, such as a claim on the agenda, takes them along.
     """
     return SQL(
         """
@@ -35,6 +39,9 @@ def create_append_function(
                 END IF;
             END IF;
             IF cardinality(ids) = 0 THEN
+                IF leader IS NOT NULL THEN
+                    PERFORM set_config('synchronous_commit', 'off', true);
+                END IF;
                 RETURN;
             END IF;
             PERFORM pg_advisory_xact_lock(hashtext({channel}));

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Composable
 
-from system.persistence.postgres import PostgresPersistence
+from system.persistence.postgres import PostgresPersistence, reconnecting
 
 Row = dict[str, Any]
 
@@ -62,6 +62,7 @@ class PaymentQueries:
     def __init__(self, persistence: PostgresPersistence) -> None:
         self._persistence = persistence
 
+    @reconnecting
     def list(self, wanted: PaymentFilter, limit: int, after: Place | None) -> list[Row]:
         """Up to `limit` payments, newest first; each row has its `refunds` and `saga_status`."""
         parameters: Row = {name: value for name, value in vars(wanted).items() if value is not None}
