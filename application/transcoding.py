@@ -14,8 +14,8 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Trans
 from domain.event import Metadata
 from domain.gateway_report import GatewayReport
 from domain.money import Money
-from domain.payment import Failure
 from domain.payment_saga import Call
+from domain.payment_terms import Failure
 from domain.sealed import Sealed
 
 

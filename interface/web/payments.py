@@ -11,8 +11,9 @@ from application.envelope import envelope
 from application.payments import NewPayment
 from domain.gateway_report import PROVIDER_PAYTABS
 from domain.money import money
-from domain.payment import Payment, PaymentStatus
+from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.payment_terms import PaymentStatus
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import (

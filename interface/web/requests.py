@@ -8,7 +8,6 @@ from typing import Any, TypeVar, cast
 from uuid import UUID, uuid5
 
 from flask import Request, current_app, g, request
-
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting

@@ -10,8 +10,6 @@ from application.payment_gateway import (
     HostedPage,
     Outcome,
     PageRequest,
-    Refusal,
-    Refused,
     Succeeded,
     Unknown,
 )
@@ -23,6 +21,13 @@ from domain.gateway_report import (
     payment_id_of,
 )
 from domain.money import Money
+
+PARENTS = {
+    TransactionKind.REFUND: {TransactionKind.SALE, TransactionKind.CAPTURE},
+    TransactionKind.CAPTURE: {TransactionKind.AUTHORIZATION},
+    TransactionKind.VOID: {TransactionKind.AUTHORIZATION},
+}
+"""Whose money each follow-up may move (PayTabs, section 6)."""
 
 Notify = Callable[[GatewayReport], None]
 
@@ -74,26 +79,44 @@ class GatewayDouble:
 
     def refund(self, request: FollowUpRequest) -> Outcome:
         """See `PaymentGateway.refund`."""
-
-        def do() -> Outcome:
-            report = self._record(
-                request.cart_id,
-                TransactionKind.REFUND,
-                TransactionStatus.AUTHORISED,
-                request.amount,
-                request.transaction_ref,
-            )
-            return Succeeded(reports=(report,))
-
-        return self._unless_ill(do)
+        return self._unless_ill(lambda: self._move(request, TransactionKind.REFUND))
 
     def capture(self, request: FollowUpRequest) -> Outcome:
-        """See `PaymentGateway.capture`; nothing asks for it yet."""
-        return Refused(Refusal.INVALID_REQUEST, "335", "captures are not offered")
+        """See `PaymentGateway.capture`."""
+        return self._unless_ill(lambda: self._move(request, TransactionKind.CAPTURE))
 
     def void(self, request: FollowUpRequest) -> Outcome:
-        """See `PaymentGateway.void`; nothing asks for it yet."""
-        return Refused(Refusal.INVALID_REQUEST, "335", "voids are not offered")
+        """See `PaymentGateway.void`."""
+        return self._unless_ill(lambda: self._move(request, TransactionKind.VOID))
+
+    def _move(self, request: FollowUpRequest, kind: TransactionKind) -> Outcome:
+        """Moves money of an earlier transaction, if that has so much left to move."""
+        left = self._left_of(request.transaction_ref, kind)
+        is_possible = left is not None and request.amount <= left
+        report = self._record(
+            request.cart_id,
+            kind,
+            TransactionStatus.AUTHORISED if is_possible else TransactionStatus.ERROR,
+            request.amount,
+            request.transaction_ref,
+        )
+        return Succeeded(reports=(report,))
+
+    def _left_of(self, transaction_ref: str, kind: TransactionKind) -> Money | None:
+        parent = self.transactions.get(transaction_ref)
+        parents = PARENTS[kind]
+        if parent is None or parent.amount is None or parent.kind not in parents:
+            return None
+        if parent.status is not TransactionStatus.AUTHORISED:
+            return None
+        moved = [
+            child.amount
+            for child in self.transactions.values()
+            if child.previous_ref == transaction_ref
+            and child.status is TransactionStatus.AUTHORISED
+            and child.amount is not None
+        ]
+        return parent.amount - sum(moved, start=parent.amount * 0)
 
     # What the customer does
 
@@ -121,6 +144,18 @@ class GatewayDouble:
                 return report
         raise LookupError(f"payment {payment_id} has no page")
 
+    def refund_in_dashboard(self, payment_id: UUID, amount: Money) -> None:
+        """Somebody at the merchant's gives money back in the gateway's dashboard."""
+        page = self.page_of(payment_id)
+        report = self._record(
+            page.cart_id,
+            TransactionKind.REFUND,
+            TransactionStatus.AUTHORISED,
+            amount,
+            page.transaction_ref,
+        )
+        self._notify(report)
+
     # What a test does
 
     def fall_ill(
@@ -137,8 +172,9 @@ class GatewayDouble:
         """What the customer has paid in the end: sales less refunds."""
         mine = [r for r in self.transactions.values() if payment_id_of(r.cart_id) == payment_id]
         moved = [r for r in mine if r.status is TransactionStatus.AUTHORISED and r.amount]
-        signs = {TransactionKind.SALE: 1, TransactionKind.REFUND: -1}
-        return sum((r.amount.amount * signs[r.kind] for r in moved if r.amount), Decimal(0))
+        signs = {TransactionKind.SALE: 1, TransactionKind.CAPTURE: 1, TransactionKind.REFUND: -1}
+        amounts = (r.amount.amount * signs.get(r.kind, 0) for r in moved if r.amount)
+        return sum(amounts, Decimal(0))
 
     def _unless_ill(self, do: Callable[[], Outcome]) -> Outcome:
         if not self._illnesses:

@@ -12,7 +12,7 @@ from application.payments import NewPayment
 from application.vault import Vault
 from domain.event import EventContext, Metadata, acting
 from domain.gateway_report import GatewayReport, payment_id_of
-from domain.money import money
+from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaTimings
@@ -98,6 +98,20 @@ class SystemUnderTest:
         """Cancels a payment, as `POST /v1/payments/{id}/cancel` does."""
         with self.acting("test"):
             self.applications.payments.cancel(payment_id, reason)
+
+    def capture_payment(self, payment_id: UUID, amount: Money | None = None) -> None:
+        """Captures an authorized payment, as `POST /v1/payments/{id}/capture` does."""
+        with self.acting("test"):
+            self.applications.payments.capture(payment_id, amount)
+
+    def refund_payment(
+        self, payment_id: UUID, amount: Money | None = None, reason: str | None = None
+    ) -> UUID:
+        """Refunds a payment, as `POST /v1/payments/{id}/refunds` does; returns the refund's id."""
+        refund_id = self.ids.uuid()
+        with self.acting("test"):
+            self.applications.payments.refund(payment_id, refund_id, amount, reason)
+        return refund_id
 
     def receive(self, report: GatewayReport) -> UUID:
         """Takes a notification from the gateway, as `POST /v1/webhooks/paytabs` does."""
