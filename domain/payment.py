@@ -290,10 +290,7 @@ class Payment(PaySagaAggregate):
             raise CapturePending(
                 f"a capture of {written(self.capture_pending)} is under way: wait for it"
             )
-        if amount.currency != self.amount.currency or amount > self.amount:
-            raise CaptureExceedsAuthorized(
-                f"{written(amount)} is more than the {written(self.amount)} authorized"
-            )
+        self._require_within_amount(amount)
         self.trigger_event(self.CaptureRequested, amount=amount)
 
     def refuse_capture(self, failure: Failure) -> None:
@@ -311,10 +308,7 @@ class Payment(PaySagaAggregate):
         if self.status is PaymentStatus.COMPLETED:
             return
         self._require("completed")
-        if amount.currency != self.amount.currency or amount > self.amount:
-            raise CaptureExceedsAuthorized(
-                f"{written(amount)} is more than the {written(self.amount)} agreed upon"
-            )
+        self._require_within_amount(amount)
         started = self.processing_since or now
         self.trigger_event(
             self.Completed,
@@ -423,6 +417,12 @@ class Payment(PaySagaAggregate):
             return self.refunds[refund_id]
         except KeyError:
             raise UnknownRefund(f"payment {self.id} has no refund {refund_id}") from None
+
+    def _require_within_amount(self, amount: Money) -> None:
+        if amount.currency != self.amount.currency or amount > self.amount:
+            raise CaptureExceedsAuthorized(
+                f"{written(amount)} is more than the {written(self.amount)} agreed upon"
+            )
 
     def _require(self, action: str) -> None:
         if self.status not in ALLOWED[action]:

@@ -13,6 +13,7 @@ from application.envelope import public_value, timestamp
 from application.vault import Vault
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.payment_terms import Refund
 from domain.saga_steps import SagaStatus, Step, StepState
 from interface.json_text import write_json
 from interface.web.problems import invalid
@@ -54,10 +55,7 @@ def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -
         "page_expires_at": page.expires_at if page else None,
         "failure": failure_document(payment.failure) if payment.failure else None,
         "cancellation_reason": payment.cancellation_reason,
-        "refunds": [
-            {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
-            for refund in payment.refunds.values()
-        ],
+        "refunds": [_refund_row(refund) for refund in payment.refunds.values()],
         "saga_status": saga.status.value if saga else None,
         "version": payment.version,
         "created_at": payment.created_on,
@@ -65,6 +63,15 @@ def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -
         "correlation_id": payment.correlation_id,
     }
     return row_document(row)
+
+
+def refund_document(refund: Refund) -> Document:
+    """A refund of a payment."""
+    return _refund(_refund_row(refund))
+
+
+def _refund_row(refund: Refund) -> Document:
+    return {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
 
 
 def row_document(row: Mapping[str, Any]) -> Document:

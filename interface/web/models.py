@@ -131,6 +131,19 @@ class CancelPayment(Model):
     reason: ShortText = "requested_by_merchant"
 
 
+class CapturePayment(Model):
+    """How much of the authorized amount to take; all of it when nothing is said."""
+
+    amount: Amount | None = None
+
+
+class RefundPayment(Model):
+    """How much to give back, all that is left when nothing is said, and why."""
+
+    amount: Amount | None = None
+    reason: ShortText | None = None
+
+
 class PaymentPath(Model):
     """Which payment."""
 
