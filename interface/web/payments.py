@@ -217,7 +217,8 @@ def get_saga(path: PaymentPath) -> Response:
 def retry_saga(path: PaymentPath) -> Response:
     """Let a parked saga try again what it had given up"""
     saga_id = PaymentSaga.create_id(path.payment_id)
-    return json_response(saga_document(web().applications.sagas.retry(saga_id, g.api_key.name)))
+    web().applications.sagas.retry(saga_id, g.api_key.name)
+    return get_saga(path)
 
 
 @payments.post("/<uuid:payment_id>/saga/compensate")
@@ -225,8 +226,8 @@ def retry_saga(path: PaymentPath) -> Response:
 def compensate_saga(path: PaymentPath) -> Response:
     """Give a parked saga's payment up: what was done is undone"""
     saga_id = PaymentSaga.create_id(path.payment_id)
-    sagas = web().applications.sagas
-    return json_response(saga_document(sagas.compensate(saga_id, g.api_key.name)))
+    web().applications.sagas.compensate(saga_id, g.api_key.name)
+    return get_saga(path)
 
 
 def _document(payment: Payment, *, is_past: bool = False) -> dict[str, Any]:
