@@ -235,6 +235,11 @@ class Payment(PaySagaAggregate):
         return self.status in {PaymentStatus.FAILED, PaymentStatus.CANCELLED}
 
     @property
+    def captures_itself(self) -> bool:
+        """True when the customer's paying takes the money; False when the merchant captures it."""
+        return self.capture_method == "automatic"
+
+    @property
     def amount_refundable(self) -> Money:
         """What was captured less every refund that succeeded or may still succeed."""
         held = [r.amount for r in self.refunds.values() if r.status is not RefundStatus.FAILED]
@@ -283,7 +288,7 @@ class Payment(PaySagaAggregate):
             CapturePending: another capture is under way.
         """
         is_taken = self.status is PaymentStatus.COMPLETED and self.amount_captured == amount
-        if self.capture_pending == amount or (is_taken and self.capture_method == "manual"):
+        if self.capture_pending == amount or (is_taken and not self.captures_itself):
             return
         self._require("captured")
         if self.capture_pending is not None:

@@ -16,7 +16,7 @@ from domain.gateway_call import Operation
 from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
-from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus
+from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
 
 
 @dataclass(frozen=True)
@@ -382,8 +382,7 @@ class PaymentSaga(PaySagaAggregate):
         self.capture = capture
         self.open_until = open_until
         self.status = SagaStatus.RUNNING
-        steps = [step for step in Step if step is not Step.CAPTURE or not capture]
-        self.steps = {step: StepState(step) for step in steps}
+        self.steps = {step: StepState(step) for step in steps_of(capture=capture)}
         self.calls: dict[UUID, Call] = {}
         self.answered: set[UUID] = set()
         self.cart_ids: list[str] = []

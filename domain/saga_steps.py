@@ -16,6 +16,11 @@ class Step(StrEnum):
     CONFIRM = "confirm"
 
 
+def steps_of(*, capture: bool) -> list[Step]:
+    """The steps of a payment: one that is captured with its sale has no capture of its own."""
+    return [step for step in Step if step is not Step.CAPTURE or not capture]
+
+
 COMPENSATIONS: dict[Step, str] = {
     Step.CREATE_RECORD: "close_record",
     Step.OPEN_AT_GATEWAY: "abandon_page",

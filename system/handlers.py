@@ -107,7 +107,7 @@ class GatewayCallHandler:
             cart_id=call.cart_id or "",
             amount=payment.amount,
             description=payment.description,
-            capture=payment.capture_method == "automatic",
+            capture=payment.captures_itself,
             payment_method=payment.payment_method,
             client=self._applications.vault.open_client(payment.client),
             return_url=f"{self._public_url}/v1/return/{self._gateway.name}/{payment.id}",

@@ -14,7 +14,7 @@ from application.vault import Vault
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import Refund
-from domain.saga_steps import SagaStatus, Step, StepState
+from domain.saga_steps import SagaStatus, StepState, steps_of
 from interface.json_text import write_json
 from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
@@ -153,7 +153,7 @@ def _saga_to_come(payment: Payment) -> Document:
         "paymentId": str(payment.id),
         "status": SagaStatus.RUNNING.value,
         "parked": None,
-        "steps": [_step(StepState(step)) for step in Step],
+        "steps": [_step(StepState(step)) for step in steps_of(capture=payment.captures_itself)],
         "deadlines": [],
         "version": 0,
     }

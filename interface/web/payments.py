@@ -208,8 +208,7 @@ def list_payment_events(path: PaymentPath) -> Response:
 @needs(Role.READ)
 def get_saga(path: PaymentPath) -> Response:
     """Show the saga of a payment: its steps and its deadlines"""
-    payment = web().applications.payments.get(path.payment_id)
-    return json_response(saga_document(payment, _saga(payment, is_past=False)))
+    return _saga_response(path.payment_id)
 
 
 @payments.post("/<uuid:payment_id>/saga/retry")
@@ -218,7 +217,7 @@ def retry_saga(path: PaymentPath) -> Response:
     """Let a parked saga try again what it had given up"""
     saga_id = PaymentSaga.create_id(path.payment_id)
     web().applications.sagas.retry(saga_id, g.api_key.name)
-    return get_saga(path)
+    return _saga_response(path.payment_id)
 
 
 @payments.post("/<uuid:payment_id>/saga/compensate")
@@ -227,7 +226,12 @@ def compensate_saga(path: PaymentPath) -> Response:
     """Give a parked saga's payment up: what was done is undone"""
     saga_id = PaymentSaga.create_id(path.payment_id)
     web().applications.sagas.compensate(saga_id, g.api_key.name)
-    return get_saga(path)
+    return _saga_response(path.payment_id)
+
+
+def _saga_response(payment_id: UUID) -> Response:
+    payment = web().applications.payments.get(payment_id)
+    return json_response(saga_document(payment, _saga(payment, is_past=False)))
 
 
 def _document(payment: Payment, *, is_past: bool = False) -> dict[str, Any]:
