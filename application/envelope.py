@@ -13,8 +13,9 @@ from domain.client import Address, ClientInfo
 from domain.event import PaySagaAggregate
 from domain.gateway_report import GatewayReport
 from domain.money import Money
-from domain.payment import Failure, Payment
+from domain.payment import Payment
 from domain.payment_saga import Call
+from domain.payment_terms import Failure
 from domain.sealed import Sealed
 from domain.webhook import Webhook
 

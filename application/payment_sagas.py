@@ -36,3 +36,19 @@ class PaymentSagas(EventLog[PaymentSaga]):
             AggregateNotFoundError: there is no such saga.
         """
         self.change(saga_id, lambda saga: self.decider(saga).reach_deadline(deadline), rows)
+
+    def retry(self, saga_id: UUID, actor: str) -> PaymentSaga:
+        """An operator lets a parked saga try again; harmless when it is not parked.
+
+        Raises:
+            AggregateNotFoundError: there is no such saga.
+        """
+        return self.change(saga_id, lambda saga: self.decider(saga).retry(actor))
+
+    def compensate(self, saga_id: UUID, actor: str) -> PaymentSaga:
+        """An operator gives a parked saga's payment up; harmless when it is not parked.
+
+        Raises:
+            AggregateNotFoundError: there is no such saga.
+        """
+        return self.change(saga_id, lambda saga: self.decider(saga).compensate(actor))

@@ -91,3 +91,32 @@ class Payments(EventLog[Payment]):
             InvalidTransition: it is completed, failed or refunded.
         """
         return self.change(payment_id, lambda payment: payment.cancel(reason))
+
+    def capture(self, payment_id: UUID, amount: Money | None) -> Payment:
+        """Asks for authorized money to be taken, all of it unless an amount is given.
+
+        Raises:
+            AggregateNotFoundError: there is no such payment.
+            InvalidTransition: it is not authorized.
+            CaptureExceedsAuthorized, CapturePending: see `Payment.request_capture`.
+        """
+        return self.change(
+            payment_id, lambda payment: payment.request_capture(amount or payment.amount)
+        )
+
+    def refund(
+        self, payment_id: UUID, refund_id: UUID, amount: Money | None, reason: str | None
+    ) -> Payment:
+        """Asks for captured money to be given back, all that is left unless an amount is given.
+
+        Raises:
+            AggregateNotFoundError: there is no such payment.
+            InvalidTransition: nothing of it can be refunded.
+            RefundExceedsCaptured: more than is left.
+        """
+        return self.change(
+            payment_id,
+            lambda payment: payment.request_refund(
+                refund_id, amount or payment.amount_refundable, reason
+            ),
+        )

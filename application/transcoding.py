@@ -14,8 +14,8 @@ from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Trans
 from domain.event import Metadata
 from domain.gateway_report import GatewayReport
 from domain.money import Money
-from domain.payment import Failure
 from domain.payment_saga import Call
+from domain.payment_terms import Failure
 from domain.sealed import Sealed
 
 
@@ -44,6 +44,9 @@ class ValueObjectAsDict(Transcoding):
             for field in dataclasses.fields(value_type)
             if field.default is not dataclasses.MISSING
         }
+        self._required = {field.name for field in dataclasses.fields(value_type)} - {
+            *self._defaults
+        }
 
     def encode(self, obj: Any) -> dict[str, Any]:
         return {
@@ -53,10 +56,15 @@ class ValueObjectAsDict(Transcoding):
         }
 
     def decode(self, data: dict[str, Any]) -> Any:
+        """Made as a copy is made: a frozen dataclass is slow to make field by field."""
+        if self._required - data.keys() or data.keys() - self._required - self._defaults.keys():
+            raise TypeError(f"the fields of a stored {self.name} are {', '.join(data)}")
         for name, enum in enum_fields(self.type):
             if name in data:
                 data[name] = enum(data[name])
-        return self.type(**data)
+        value = object.__new__(self.type)
+        vars(value).update(self._defaults, **data)
+        return value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
-from domain.money import Money
+from domain.money import Money, written
 
 
 class Verdict(StrEnum):
     """What a report means for the payment it speaks of."""
 
     PAID = "paid"
+    AUTHORIZED = "authorized"
     REFUSED = "refused"
     OPEN = "open"
     HELD = "held"
@@ -27,6 +28,7 @@ class Expectation:
     cart_ids: Collection[str]
     transaction_refs: Collection[str]
     current_ref: str | None
+    capture: bool
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,21 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
         return Judgement(Verdict.HELD)
     if report.amount != expected.amount:
         return Judgement(
-            Verdict.DOUBTED, f"it speaks of {report.amount}, the payment is of {expected.amount}"
+            Verdict.DOUBTED,
+            f"it speaks of {_written(report.amount)}, the payment is of {written(expected.amount)}",
         )
     if report.kind is TransactionKind.CAPTURE and report.previous_ref not in (
         expected.transaction_refs
     ):
         return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
     if report.kind is TransactionKind.AUTHORIZATION:
-        return Judgement(Verdict.DOUBTED, "it is an authorization where a sale was asked for")
+        if expected.capture:
+            return Judgement(Verdict.DOUBTED, "it authorizes where a sale was asked for")
+        return Judgement(Verdict.AUTHORIZED)
+    if report.kind is TransactionKind.SALE and not expected.capture:
+        return Judgement(Verdict.DOUBTED, "it is a sale where an authorization was asked for")
     return Judgement(Verdict.PAID)
+
+
+def _written(amount: Money | None) -> str:
+    return written(amount) if amount is not None else "no amount"

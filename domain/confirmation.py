@@ -24,11 +24,13 @@ class Confirmation(PaySagaAggregate):
         priority = Priority.LOW
         payment_id: UUID
         payment_version: int
+        told: PaymentEventType
         url: str
 
     class AttemptFailed(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_ATTEMPT_FAILED
         payment_id: UUID
+        told: PaymentEventType
         attempt: int
         status_code: int | None
         error: str
@@ -40,6 +42,7 @@ class Confirmation(PaySagaAggregate):
     class Delivered(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_DELIVERED
         payment_id: UUID
+        told: PaymentEventType
         attempt: int
         status_code: int
 
@@ -51,6 +54,7 @@ class Confirmation(PaySagaAggregate):
         event_type = PaymentEventType.CONFIRMATION_EXHAUSTED
         priority = Priority.HIGH
         payment_id: UUID
+        told: PaymentEventType
         attempt: int
         status_code: int | None
         error: str
@@ -59,8 +63,11 @@ class Confirmation(PaySagaAggregate):
             aggregate.attempts = self.attempt
             aggregate.status = ConfirmationStatus.EXHAUSTED
 
-    def __init__(self, payment_id: UUID, payment_version: int, url: str) -> None:
+    def __init__(
+        self, payment_id: UUID, payment_version: int, told: PaymentEventType, url: str
+    ) -> None:
         self.payment_id = payment_id
+        self.told = told
         self.payment_version = payment_version
         self.url = url
         self.status = ConfirmationStatus.PENDING
@@ -72,10 +79,18 @@ class Confirmation(PaySagaAggregate):
         return uuid5(event_id_of(payment_id, payment_version), "confirmation")
 
     @classmethod
-    def request(cls, payment_id: UUID, payment_version: int, url: str) -> "Confirmation":
-        """Asks for one event of a payment to be told to the merchant at `url`."""
-        fields: dict[str, Any] = {"payment_id": payment_id, "payment_version": payment_version}
-        return cls._create(cls.Requested, id=cls.create_id(**fields), url=url, **fields)
+    def request(
+        cls, payment_id: UUID, payment_version: int, told: PaymentEventType, url: str
+    ) -> "Confirmation":
+        """Asks for one event of a payment, of the type `told`, to be told to the merchant."""
+        return cls._create(
+            cls.Requested,
+            id=cls.create_id(payment_id, payment_version),
+            payment_id=payment_id,
+            payment_version=payment_version,
+            told=told,
+            url=url,
+        )
 
     @property
     def event_id(self) -> UUID:
@@ -88,6 +103,7 @@ class Confirmation(PaySagaAggregate):
             self.trigger_event(
                 self.Delivered,
                 payment_id=self.payment_id,
+                told=self.told,
                 attempt=self.attempts + 1,
                 status_code=status_code,
             )
@@ -100,6 +116,7 @@ class Confirmation(PaySagaAggregate):
             return
         failed: dict[str, Any] = {
             "payment_id": self.payment_id,
+            "told": self.told,
             "attempt": self.attempts + 1,
             "status_code": status_code,
             "error": error,

@@ -24,6 +24,8 @@ class PaymentEventType(StrEnum):
     PAYMENT_COMPLETED = "payment.completed"
     PAYMENT_FAILED = "payment.failed"
     PAYMENT_CANCELLED = "payment.cancelled"
+    PAYMENT_CAPTURE_REQUESTED = "payment.capture_requested"
+    PAYMENT_CAPTURE_FAILED = "payment.capture_failed"
     PAYMENT_REFUND_REQUESTED = "payment.refund_requested"
     PAYMENT_REFUND_FAILED = "payment.refund_failed"
     PAYMENT_REFUNDED = "payment.refunded"
@@ -52,6 +54,12 @@ class PaymentEventType(StrEnum):
     SAGA_STEP_COMPENSATED = "saga.step_compensated"
     SAGA_MONEY_RETURN_STARTED = "saga.money_return_started"
     SAGA_MONEY_RETURNED = "saga.money_returned"
+    SAGA_REFUND_SETTLED = "saga.refund_settled"
+    SAGA_REFUND_REFUSED = "saga.refund_refused"
+    SAGA_CAPTURE_REFUSED = "saga.capture_refused"
+    SAGA_FOREIGN_REFUND_SEEN = "saga.foreign_refund_seen"
+    SAGA_FOLLOW_UP_ENDED = "saga.follow_up_ended"
+    SAGA_RESUMED = "saga.resumed"
     SAGA_COMPLETED = "saga.completed"
     SAGA_COMPENSATED = "saga.compensated"
     SAGA_PARKED = "saga.parked"
@@ -152,7 +160,11 @@ class PaySagaAggregate(Aggregate):
     ) -> Self:
         context = current_context()
         return super()._create(
-            event_class, id=id, metadata=context.metadata, timestamp=context.now, **kwargs
+            event_class,
+            id=id,
+            metadata=context.metadata,
+            timestamp=context.now,
+            **kwargs,
         )
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:

@@ -17,6 +17,13 @@ class Operation(StrEnum):
     QUERY_TRANSACTION = "query_transaction"
     QUERY_CART = "query_cart"
     REFUND = "refund"
+    CAPTURE = "capture"
+    VOID = "void"
+
+    @property
+    def is_follow_up(self) -> bool:
+        """True for calls that move money of an earlier transaction: never repeated unproven."""
+        return self in {Operation.REFUND, Operation.CAPTURE, Operation.VOID}
 
     @property
     def is_query(self) -> bool:

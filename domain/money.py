@@ -16,6 +16,7 @@ __all__ = [
     "Money",
     "minor_units",
     "money",
+    "written",
 ]
 
 AMOUNT_MAX = Decimal("9999999999.99")
@@ -69,6 +70,11 @@ def money(amount: Decimal | int | str, currency: str) -> Money:
     if quantized != value:
         raise InvalidAmount(f"{currency} has {decimals} decimals: {amount} cannot be paid in it")
     return Money(quantized, currency)
+
+
+def written(money: Money) -> str:
+    """Money as people write it: `149.50 SAR`."""
+    return f"{money.amount} {money.currency.code}"
 
 
 def _finite_decimal(amount: Decimal | int | str) -> Decimal:

@@ -1,37 +1,25 @@
 """One payment: what was asked for, how it stands, and which commands its status allows."""
 
-from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from domain.errors import DomainError, InvalidTransition
+from domain.errors import InvalidTransition
 from domain.event import PaymentEventType, PaySagaAggregate, Priority
 from domain.gateway_report import GatewayReport
-from domain.money import Money
+from domain.money import Money, written
+from domain.payment_terms import (
+    CaptureExceedsAuthorized,
+    CapturePending,
+    Failure,
+    NextAction,
+    PaymentStatus,
+    Refund,
+    RefundExceedsCaptured,
+    RefundStatus,
+    UnknownRefund,
+)
 from domain.sealed import Sealed
-
-
-class PaymentStatus(StrEnum):
-    """Where a payment stands (design 2)."""
-
-    INITIATED = "initiated"
-    PROCESSING = "processing"
-    AUTHORIZED = "authorized"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    REFUNDED = "refunded"
-
-
-class RefundStatus(StrEnum):
-    """Where one refund stands; `PENDING` until the gateway has given its word."""
-
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-
 
 ALLOWED: dict[str, frozenset[PaymentStatus]] = {
     "processed": frozenset({PaymentStatus.INITIATED}),
@@ -43,56 +31,10 @@ ALLOWED: dict[str, frozenset[PaymentStatus]] = {
     "cancelled": frozenset(
         {PaymentStatus.INITIATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED}
     ),
+    "captured": frozenset({PaymentStatus.AUTHORIZED}),
     "refunded": frozenset({PaymentStatus.COMPLETED}),
 }
 """Which statuses allow a payment to be …; the keys are the words used in the refusal."""
-
-
-class RefundExceedsCaptured(DomainError):
-    """The refunds asked for would add up to more than was captured."""
-
-    code = "refund_exceeds_captured"
-
-
-class CaptureExceedsAuthorized(DomainError):
-    """More was captured than the customer authorized, or in another currency."""
-
-    code = "capture_exceeds_authorized"
-
-
-class UnknownRefund(DomainError):
-    """No refund of this payment has that id."""
-
-    code = "unknown_refund"
-
-
-@dataclass(frozen=True)
-class NextAction:
-    """What the customer has to do next: pay on the page at `url`, before `expires_at`."""
-
-    url: str
-    expires_at: datetime
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a payment failed: a stable code, a text for people, and the gateway's own code."""
-
-    code: str
-    message: str
-    gateway_code: str | None = None
-
-
-@dataclass
-class Refund:
-    """Money given back, or on its way."""
-
-    refund_id: UUID
-    amount: Money
-    status: RefundStatus
-    reason: str | None
-    created_at: datetime
-    transaction_ref: str | None = None
 
 
 class Payment(PaySagaAggregate):
@@ -140,6 +82,21 @@ class Payment(PaySagaAggregate):
             aggregate.transaction_ref = self.report.transaction_ref
             aggregate.next_action = None
 
+    class CaptureRequested(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_CAPTURE_REQUESTED
+        amount: Money
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.capture_pending = self.amount
+
+    class CaptureFailed(PaySagaAggregate.Event):
+        event_type = PaymentEventType.PAYMENT_CAPTURE_FAILED
+        priority = Priority.HIGH
+        failure: Failure
+
+        def apply(self, aggregate: "Payment") -> None:
+            aggregate.capture_pending = None
+
     class Completed(PaySagaAggregate.Event):
         event_type = PaymentEventType.PAYMENT_COMPLETED
         priority = Priority.HIGH
@@ -152,6 +109,7 @@ class Payment(PaySagaAggregate):
             aggregate.status = PaymentStatus.COMPLETED
             aggregate.transaction_ref = self.report.transaction_ref
             aggregate.amount_captured = self.amount
+            aggregate.capture_pending = None
             aggregate.next_action = None
 
     class Failed(PaySagaAggregate.Event):
@@ -185,7 +143,11 @@ class Payment(PaySagaAggregate):
 
         def apply(self, aggregate: "Payment") -> None:
             aggregate.refunds[self.refund_id] = Refund(
-                self.refund_id, self.amount, RefundStatus.PENDING, self.reason, self.timestamp
+                self.refund_id,
+                self.amount,
+                RefundStatus.PENDING,
+                self.reason,
+                self.timestamp,
             )
 
     class RefundFailed(PaySagaAggregate.Event):
@@ -205,11 +167,20 @@ class Payment(PaySagaAggregate):
         amount: Money
         amount_refunded: Money
         is_full: bool
+        is_foreign: bool
+        """True for a refund made in the gateway's dashboard, which nobody asked us for."""
         reason: str | None
         callback_url: str | None
 
         def apply(self, aggregate: "Payment") -> None:
-            refund = aggregate.refunds[self.refund_id]
+            new = Refund(
+                self.refund_id,
+                self.amount,
+                RefundStatus.PENDING,
+                self.reason,
+                self.timestamp,
+            )
+            refund = aggregate.refunds.setdefault(self.refund_id, new)
             refund.status = RefundStatus.SUCCEEDED
             refund.transaction_ref = self.transaction_ref
             aggregate.amount_refunded = self.amount_refunded
@@ -250,6 +221,7 @@ class Payment(PaySagaAggregate):
         self.next_action: NextAction | None = None
         self.failure: Failure | None = None
         self.cancellation_reason: str | None = None
+        self.capture_pending: Money | None = None
         self.refunds: dict[UUID, Refund] = {}
 
     @classmethod
@@ -261,6 +233,11 @@ class Payment(PaySagaAggregate):
     def is_closed(self) -> bool:
         """True when no customer can pay any more: the payment failed or was cancelled."""
         return self.status in {PaymentStatus.FAILED, PaymentStatus.CANCELLED}
+
+    @property
+    def captures_itself(self) -> bool:
+        """True when the customer's paying takes the money; False when the merchant captures it."""
+        return self.capture_method == "automatic"
 
     @property
     def amount_refundable(self) -> Money:
@@ -302,6 +279,30 @@ class Payment(PaySagaAggregate):
         self._require("authorized")
         self.trigger_event(self.Authorized, report=report, callback_url=self.callback_url)
 
+    def request_capture(self, amount: Money) -> None:
+        """Asks for authorized money to be taken; the gateway's word decides.
+
+        Raises:
+            InvalidTransition: the payment is not `authorized`.
+            CaptureExceedsAuthorized: the amount is above what was authorized.
+            CapturePending: another capture is under way.
+        """
+        is_taken = self.status is PaymentStatus.COMPLETED and self.amount_captured == amount
+        if self.capture_pending == amount or (is_taken and not self.captures_itself):
+            return
+        self._require("captured")
+        if self.capture_pending is not None:
+            raise CapturePending(
+                f"a capture of {written(self.capture_pending)} is under way: wait for it"
+            )
+        self._require_within_amount(amount)
+        self.trigger_event(self.CaptureRequested, amount=amount)
+
+    def refuse_capture(self, failure: Failure) -> None:
+        """The gateway would not take the money; it may be asked again."""
+        if self.capture_pending is not None:
+            self.trigger_event(self.CaptureFailed, failure=failure)
+
     def complete(self, amount: Money, report: GatewayReport, now: datetime) -> None:
         """The gateway has the customer's money.
 
@@ -312,8 +313,7 @@ class Payment(PaySagaAggregate):
         if self.status is PaymentStatus.COMPLETED:
             return
         self._require("completed")
-        if amount.currency != self.amount.currency or amount > self.amount:
-            raise CaptureExceedsAuthorized(f"{amount} is more than the {self.amount} agreed upon")
+        self._require_within_amount(amount)
         started = self.processing_since or now
         self.trigger_event(
             self.Completed,
@@ -372,14 +372,33 @@ class Payment(PaySagaAggregate):
             return
         if refund.status is RefundStatus.FAILED:
             self._require_refundable(refund.amount)
+        self._refunded(refund_id, transaction_ref, refund.amount, refund.reason, is_foreign=False)
+
+    def record_foreign_refund(self, refund_id: UUID, transaction_ref: str, amount: Money) -> None:
+        """Somebody gave money back in the gateway's dashboard: it is gone, whatever we think."""
+        if refund_id not in self.refunds:
+            reason = "refunded_at_gateway"
+            self._refunded(refund_id, transaction_ref, amount, reason, is_foreign=True)
+
+    def _refunded(
+        self,
+        refund_id: UUID,
+        transaction_ref: str,
+        amount: Money,
+        reason: str | None,
+        *,
+        is_foreign: bool,
+    ) -> None:
+        amount_refunded = self.amount_refunded + amount
         self.trigger_event(
             self.Refunded,
             refund_id=refund_id,
             transaction_ref=transaction_ref,
-            amount=refund.amount,
-            amount_refunded=self.amount_refunded + refund.amount,
-            is_full=self.amount_refunded + refund.amount == self.amount_captured,
-            reason=refund.reason,
+            amount=amount,
+            amount_refunded=amount_refunded,
+            is_full=amount_refunded >= self.amount_captured,
+            is_foreign=is_foreign,
+            reason=reason,
             callback_url=self.callback_url,
         )
 
@@ -395,8 +414,8 @@ class Payment(PaySagaAggregate):
     def _require_refundable(self, amount: Money) -> None:
         if amount.currency != self.amount.currency or amount > self.amount_refundable:
             raise RefundExceedsCaptured(
-                f"{amount} cannot be refunded: {self.amount_refundable} of the "
-                f"{self.amount_captured} captured is left"
+                f"{written(amount)} cannot be refunded: {written(self.amount_refundable)} of the "
+                f"{written(self.amount_captured)} captured is left"
             )
 
     def _refund(self, refund_id: UUID) -> Refund:
@@ -404,6 +423,12 @@ class Payment(PaySagaAggregate):
             return self.refunds[refund_id]
         except KeyError:
             raise UnknownRefund(f"payment {self.id} has no refund {refund_id}") from None
+
+    def _require_within_amount(self, amount: Money) -> None:
+        if amount.currency != self.amount.currency or amount > self.amount:
+            raise CaptureExceedsAuthorized(
+                f"{written(amount)} is more than the {written(self.amount)} agreed upon"
+            )
 
     def _require(self, action: str) -> None:
         if self.status not in ALLOWED[action]:

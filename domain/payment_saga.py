@@ -15,8 +15,8 @@ from domain.event import PaymentEventType, PaySagaAggregate, Priority
 from domain.gateway_call import Operation
 from domain.gateway_report import GatewayReport
 from domain.money import Money
-from domain.payment import Failure, PaymentStatus
-from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus
+from domain.payment_terms import Failure, PaymentStatus
+from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,14 @@ class Call:
 
     call_id: UUID
     operation: Operation
-    cart_id: str | None
-    transaction_ref: str | None
-    amount: Money | None
-    about: UUID | None
     due_at: datetime
-    not_after: datetime | None
+    cart_id: str | None = None
+    transaction_ref: str | None = None
+    amount: Money | None = None
+    about: UUID | None = None
+    refund_id: UUID | None = None
+    """The refund that a merchant asked for; None for money given back by compensation."""
+    not_after: datetime | None = None
     """When the payment has waited long enough: later the call is not made any more."""
 
 
@@ -55,6 +57,7 @@ class PaymentSaga(PaySagaAggregate):
         event_type = PaymentEventType.SAGA_STARTED
         payment_id: UUID
         amount: Money
+        capture: bool
         open_until: datetime
 
     class StepStarted(Event):
@@ -67,7 +70,7 @@ class PaymentSaga(PaySagaAggregate):
             state.status = StepStatus.RUNNING
             state.started_at = state.started_at or self.timestamp
             state.attempts += 1
-            waits = self.step is Step.AWAIT_CUSTOMER
+            waits = self.step in {Step.AWAIT_CUSTOMER, Step.CAPTURE}
             if not aggregate.is_closing:
                 aggregate.status = SagaStatus.WAITING if waits else SagaStatus.RUNNING
 
@@ -79,6 +82,16 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             super().apply(aggregate)
             aggregate.settlement = self.report
+            aggregate.transaction_refs.add(self.report.transaction_ref)
+
+    class AuthorizationStarted(StepStarted):
+        """The customer has authorized the amount: the payment can say so."""
+
+        report: GatewayReport
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            super().apply(aggregate)
+            aggregate.authorization = self.report
             aggregate.transaction_refs.add(self.report.transaction_ref)
 
     class StepSucceeded(Event):
@@ -111,6 +124,21 @@ class PaymentSaga(PaySagaAggregate):
             aggregate.page_opened_at = self.timestamp
             aggregate.page_expires_at = self.expires_at
             aggregate.is_page_given_out = self.page_url is not None
+
+    class Captured(StepSucceeded):
+        """The gateway has taken authorized money: the payment can be completed."""
+
+        call_id: UUID
+        report: GatewayReport
+        is_closing: bool
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            super().apply(aggregate)
+            if not self.is_closing:
+                aggregate.status = SagaStatus.RUNNING
+            aggregate.settlement = self.report
+            aggregate.resolved.add(self.call_id)
+            aggregate.transaction_refs.add(self.report.transaction_ref)
 
     class StepFailed(Event):
         event_type = PaymentEventType.SAGA_STEP_FAILED
@@ -233,14 +261,76 @@ class PaymentSaga(PaySagaAggregate):
                 aggregate.status = SagaStatus.COMPENSATING
 
     class MoneyReturned(Event):
+        """`call_id` is None when somebody gave it back in the gateway's dashboard."""
+
         event_type = PaymentEventType.SAGA_MONEY_RETURNED
         priority = Priority.CRITICAL
+        call_id: UUID | None
         transaction_ref: str
         refund_ref: str
         amount: Money
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.returns[self.transaction_ref].is_done = True
+            aggregate.refund_refs.add(self.refund_ref)
+            if self.call_id:
+                aggregate.resolved.add(self.call_id)
+
+    class RefundSettled(Event):
+        """The gateway gave back what a merchant wanted refunded."""
+
+        event_type = PaymentEventType.SAGA_REFUND_SETTLED
+        call_id: UUID
+        refund_id: UUID
+        refund_ref: str
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.resolved.add(self.call_id)
+            aggregate.refund_refs.add(self.refund_ref)
+
+    class RefundRefused(Event):
+        """The gateway will not give back what a merchant wanted refunded."""
+
+        event_type = PaymentEventType.SAGA_REFUND_REFUSED
+        priority = Priority.HIGH
+        call_id: UUID
+        refund_id: UUID
+        failure: Failure
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.resolved.add(self.call_id)
+
+    class CaptureRefused(Event):
+        """The gateway will not take what was authorized; it may be asked again."""
+
+        event_type = PaymentEventType.SAGA_CAPTURE_REFUSED
+        priority = Priority.HIGH
+        call_id: UUID
+        failure: Failure
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.resolved.add(self.call_id)
+
+    class FollowUpEnded(Event):
+        """A follow-up is over and changed nothing that anybody waits for."""
+
+        event_type = PaymentEventType.SAGA_FOLLOW_UP_ENDED
+        priority = Priority.LOW
+        call_id: UUID
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.resolved.add(self.call_id)
+
+    class ForeignRefundSeen(Event):
+        """Somebody refunded in the gateway's dashboard."""
+
+        event_type = PaymentEventType.SAGA_FOREIGN_REFUND_SEEN
+        priority = Priority.HIGH
+        refund_ref: str
+        amount: Money
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.refund_refs.add(self.refund_ref)
 
     class Completed(Event):
         event_type = PaymentEventType.SAGA_COMPLETED
@@ -263,23 +353,45 @@ class PaymentSaga(PaySagaAggregate):
         reason: str
         detail: str
         advice: str
+        call_id: UUID | None
+        """The call that came to nothing, if it was one."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.status = SagaStatus.PARKED
             aggregate.parked_detail = self.detail
+            aggregate.parked_call = self.call_id
 
-    def __init__(self, payment_id: UUID, amount: Money, open_until: datetime) -> None:
+    class Resumed(Event):
+        """An operator (`actor`) lets the saga go on."""
+
+        event_type = PaymentEventType.SAGA_RESUMED
+        priority = Priority.HIGH
+        actor: str
+        status: SagaStatus
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.parked_detail = None
+            aggregate.parked_call = None
+            aggregate.status = self.status
+
+    def __init__(
+        self, payment_id: UUID, amount: Money, capture: bool, open_until: datetime
+    ) -> None:
         self.payment_id = payment_id
         self.amount = amount
+        self.capture = capture
         self.open_until = open_until
         self.status = SagaStatus.RUNNING
-        self.steps = {step: StepState(step) for step in Step}
+        self.steps = {step: StepState(step) for step in steps_of(capture=capture)}
         self.calls: dict[UUID, Call] = {}
         self.answered: set[UUID] = set()
         self.cart_ids: list[str] = []
         self.transaction_ref: str | None = None
         self.transaction_refs: set[str] = set()
+        self.authorization: GatewayReport | None = None
         self.settlement: GatewayReport | None = None
+        self.resolved: set[UUID] = set()
+        self.refund_refs: set[str] = set()
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
         self.is_page_given_out = False
@@ -287,6 +399,7 @@ class PaymentSaga(PaySagaAggregate):
         self.returns: dict[str, MoneyReturn] = {}
         self.is_closing = False
         self.parked_detail: str | None = None
+        self.parked_call: UUID | None = None
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:
@@ -294,13 +407,22 @@ class PaymentSaga(PaySagaAggregate):
         return uuid5(payment_id, "saga")
 
     @classmethod
-    def begin(cls, payment_id: UUID, amount: Money, open_until: datetime) -> "PaymentSaga":
-        """The saga of a payment; the gateway may be asked for a page until `open_until`."""
+    def begin(
+        cls,
+        payment_id: UUID,
+        amount: Money,
+        open_until: datetime,
+        *,
+        capture: bool = True,
+    ) -> "PaymentSaga":
+        """The saga of a payment; the gateway may be asked for a page until `open_until`. Without
+        `capture` the amount is only authorized, to be captured by the merchant."""
         return cls._create(
             cls.Started,
             id=cls.create_id(payment_id),
             payment_id=payment_id,
             amount=amount,
+            capture=capture,
             open_until=open_until,
         )
 
@@ -309,7 +431,26 @@ class PaymentSaga(PaySagaAggregate):
 
     def is_running(self, step: Step) -> bool:
         """True while the step has started and has no result yet."""
-        return self.steps[step].status is StepStatus.RUNNING
+        return step in self.steps and self.steps[step].status is StepStatus.RUNNING
+
+    @property
+    def status_unparked(self) -> SagaStatus:
+        """Where the saga would stand if it were not parked."""
+        if self.is_closing:
+            return SagaStatus.COMPENSATING
+        if self.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED:
+            return SagaStatus.COMPLETED
+        waits = self.is_running(Step.AWAIT_CUSTOMER) or self.is_running(Step.CAPTURE)
+        return SagaStatus.WAITING if waits else SagaStatus.RUNNING
+
+    @property
+    def follow_ups_under_way(self) -> list[Call]:
+        """Calls that move money and whose fate is not known yet."""
+        return [
+            call
+            for call in self.calls.values()
+            if call.operation.is_follow_up and call.call_id not in self.resolved
+        ]
 
     def awaits(self, call_id: UUID) -> bool:
         """True when the call's answer is still wanted. A page nobody wants is not opened."""

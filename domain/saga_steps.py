@@ -12,13 +12,20 @@ class Step(StrEnum):
     OPEN_AT_GATEWAY = "open_at_gateway"
     AWAIT_CUSTOMER = "await_customer"
     SETTLE = "settle"
+    CAPTURE = "capture"
     CONFIRM = "confirm"
+
+
+def steps_of(*, capture: bool) -> list[Step]:
+    """The steps of a payment: one that is captured with its sale has no capture of its own."""
+    return [step for step in Step if step is not Step.CAPTURE or not capture]
 
 
 COMPENSATIONS: dict[Step, str] = {
     Step.CREATE_RECORD: "close_record",
     Step.OPEN_AT_GATEWAY: "abandon_page",
     Step.SETTLE: "give_money_back",
+    Step.CAPTURE: "give_money_back",
 }
 """What undoes a step that took effect; waiting and telling leave nothing to undo."""
 
@@ -67,6 +74,7 @@ class Deadline(StrEnum):
 
     RECONCILE = "reconcile"
     LATE_MONEY = "late_money"
+    AUTHORIZATION = "authorization"
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,13 @@ class SagaTimings:
     late_money_after: timedelta = timedelta(minutes=70)
     """When late 3-D Secure results are known at last (PayTabs, section 10)."""
     held_gap: timedelta = timedelta(days=1)
+    """Between questions about what the gateway holds or has pending."""
+    held_max: timedelta = timedelta(days=31)
+    """After so long the bank has dropped a held payment, without a word (PayTabs, section 4)."""
+    authorization_ttl: timedelta = timedelta(days=7)
+    """For how long an authorization waits to be captured; then it is let go."""
+    proof_after: timedelta = timedelta(minutes=3)
+    """How long a follow-up may take to show at the gateway: later its absence is a proof."""
     retry_base: timedelta = timedelta(seconds=2)
     retry_max: timedelta = timedelta(seconds=60)
 

@@ -112,14 +112,23 @@ class MemoryAgendaStore:
 
     def claim_next(self, now: datetime) -> WorkItem | None:
         """Claims the work that has been due longest; None when nothing is due."""
-        due_at, key = min(
-            ((row["due_at"], key) for key, row in self._rows.items()), default=(None, ())
-        )
-        if due_at is None or due_at > now:
-            return None
-        row = self._rows[key]
+        due = self.due(now)
+        return self.claim(due[0]) if due else None
+
+    def due(self, now: datetime) -> list[UUID]:
+        """The ids of the work that is due, longest first."""
+        due = [(row["due_at"], key[0]) for key, row in self._rows.items() if row["due_at"] <= now]
+        return [work_id for _, work_id in sorted(due)]
+
+    def claim(self, work_id: UUID) -> WorkItem:
+        """Claims a piece of work.
+
+        Raises:
+            KeyError: it is not on the agenda any more.
+        """
+        row = self._rows[(work_id,)]
         row["attempts"] += 1
-        return WorkItem.of({"work_id": key[0], **row})
+        return WorkItem.of({"work_id": work_id, **row})
 
     def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
         """See `TakesBack.put_back`."""

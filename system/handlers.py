@@ -28,6 +28,13 @@ from system.work_item import WorkItem, WorkKind
 Handler = Callable[[WorkItem], None]
 
 
+DESCRIPTIONS = {
+    Operation.REFUND: "Refund",
+    Operation.CAPTURE: "Capture",
+    Operation.VOID: "Release of an authorization",
+}
+
+
 class GatewayCallHandler:
     """Asks the gateway what a saga wants asked, and records what came of it.
 
@@ -77,6 +84,10 @@ class GatewayCallHandler:
             return self._gateway.query_cart(call.cart_id or "")
         if call.operation is Operation.REFUND:
             return self._gateway.refund(self._follow_up(call))
+        if call.operation is Operation.CAPTURE:
+            return self._gateway.capture(self._follow_up(call))
+        if call.operation is Operation.VOID:
+            return self._gateway.void(self._follow_up(call))
         return self._gateway.open_page(self._page_request(call, item))
 
     def _follow_up(self, call: Call) -> FollowUpRequest:
@@ -84,7 +95,7 @@ class GatewayCallHandler:
         return FollowUpRequest(
             cart_id=call.cart_id or "",
             amount=call.amount,
-            description="Money given back",
+            description=DESCRIPTIONS[call.operation],
             transaction_ref=call.transaction_ref or "",
             callback_url=self._callback_url,
         )
@@ -96,7 +107,7 @@ class GatewayCallHandler:
             cart_id=call.cart_id or "",
             amount=payment.amount,
             description=payment.description,
-            capture=payment.capture_method == "automatic",
+            capture=payment.captures_itself,
             payment_method=payment.payment_method,
             client=self._applications.vault.open_client(payment.client),
             return_url=f"{self._public_url}/v1/return/{self._gateway.name}/{payment.id}",

@@ -10,7 +10,8 @@ from uuid import UUID
 from flask import current_app
 
 from domain.circuit import Circuit, CircuitStatus
-from domain.payment import Payment, PaymentStatus
+from domain.payment import Payment
+from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
 from system.applications import Applications
 from system.listener import Listener

@@ -13,7 +13,8 @@ from application.envelope import public_value, timestamp
 from application.vault import Vault
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
-from domain.saga_steps import SagaStatus, Step, StepState
+from domain.payment_terms import Refund
+from domain.saga_steps import SagaStatus, StepState, steps_of
 from interface.json_text import write_json
 from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
@@ -54,10 +55,7 @@ def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -
         "page_expires_at": page.expires_at if page else None,
         "failure": failure_document(payment.failure) if payment.failure else None,
         "cancellation_reason": payment.cancellation_reason,
-        "refunds": [
-            {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
-            for refund in payment.refunds.values()
-        ],
+        "refunds": [_refund_row(refund) for refund in payment.refunds.values()],
         "saga_status": saga.status.value if saga else None,
         "version": payment.version,
         "created_at": payment.created_on,
@@ -65,6 +63,15 @@ def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -
         "correlation_id": payment.correlation_id,
     }
     return row_document(row)
+
+
+def refund_document(refund: Refund) -> Document:
+    """A refund of a payment."""
+    return _refund(_refund_row(refund))
+
+
+def _refund_row(refund: Refund) -> Document:
+    return {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
 
 
 def row_document(row: Mapping[str, Any]) -> Document:
@@ -146,7 +153,7 @@ def _saga_to_come(payment: Payment) -> Document:
         "paymentId": str(payment.id),
         "status": SagaStatus.RUNNING.value,
         "parked": None,
-        "steps": [_step(StepState(step)) for step in Step],
+        "steps": [_step(StepState(step)) for step in steps_of(capture=payment.captures_itself)],
         "deadlines": [],
         "version": 0,
     }

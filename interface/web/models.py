@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from domain.client import Address, ClientInfo
-from domain.payment import PaymentStatus
+from domain.payment_terms import PaymentStatus
 
 URL_LENGTH_MAX = 2048
 DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
@@ -129,6 +129,19 @@ class CancelPayment(Model):
     """Why the payment is cancelled."""
 
     reason: ShortText = "requested_by_merchant"
+
+
+class CapturePayment(Model):
+    """How much of the authorized amount to take; all of it when nothing is said."""
+
+    amount: Amount | None = None
+
+
+class RefundPayment(Model):
+    """How much to give back, all that is left when nothing is said, and why."""
+
+    amount: Amount | None = None
+    reason: ShortText | None = None
 
 
 class PaymentPath(Model):

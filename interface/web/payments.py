@@ -1,18 +1,20 @@
 """Payments over HTTP: create, show, list, cancel, and what happened to them (contract 4)."""
 
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
-from flask import Response, request, url_for
+from flask import Response, g, request, url_for
 from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import envelope
-from application.payments import NewPayment
+from application.payments import IdempotencyKeyReused, NewPayment
 from domain.gateway_report import PROVIDER_PAYTABS
-from domain.money import money
-from domain.payment import Payment, PaymentStatus
+from domain.money import Money, money
+from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.payment_terms import PaymentStatus, Refund
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import (
@@ -21,15 +23,18 @@ from interface.web.documents import (
     list_document,
     payment_document,
     place_of,
+    refund_document,
     row_document,
     saga_document,
 )
 from interface.web.models import (
     CancelPayment,
+    CapturePayment,
     CreatePayment,
     ListQuery,
     PastQuery,
     PaymentPath,
+    RefundPayment,
 )
 from interface.web.problems import Problem
 from interface.web.requests import body_fingerprint, idempotent_id, needs, prefers_async, whole_body
@@ -53,12 +58,6 @@ def create_payment(body: CreatePayment) -> Response:
     Waits up to CREATE_WAIT_MS for the hosted page; `Prefer: respond-async` does not wait. While
     the gateway is left alone the payment waits too, and `Retry-After` says for how long.
     """
-    if body.capture_method == "manual":
-        raise Problem(
-            "capture_method_not_offered",
-            "manual capture is not offered yet: leave captureMethod out",
-            errors=[{"pointer": "/captureMethod", "detail": "expected automatic"}],
-        )
     payment, is_replay = web().applications.payments.initiate(_new(body), idempotent_id())
     is_async = prefers_async()
     retry_after = web().circuits.retry_after_seconds(PROVIDER_PAYTABS)
@@ -135,9 +134,59 @@ def cancel_payment(path: PaymentPath) -> Response:
     Allowed while it is initiated, processing or authorized. Money that arrives later is given
     back. Cancelling again changes nothing.
     """
-    reason = CancelPayment.model_validate(request.get_json() if whole_body() else {}).reason
+    reason = CancelPayment.model_validate(_optional_body()).reason
     idempotent_id()
     return json_response(_document(web().applications.payments.cancel(path.payment_id, reason)))
+
+
+def _optional_body() -> Any:
+    return request.get_json() if whole_body() else {}
+
+
+@payments.post("/<uuid:payment_id>/capture")
+@needs(Role.WRITE)
+def capture_payment(path: PaymentPath) -> Response:
+    """Capture an authorized payment, all of it or part
+
+    The saga takes the money and lets go of the rest; the answer does not wait for that.
+    """
+    idempotent_id()
+    body = CapturePayment.model_validate(_optional_body())
+    log = web().applications.payments
+    amount = _amount(log.get(path.payment_id), body.amount)
+    return json_response(_document(log.capture(path.payment_id, amount)), 202)
+
+
+@payments.post("/<uuid:payment_id>/refunds")
+@needs(Role.WRITE)
+def refund_payment(path: PaymentPath) -> Response:
+    """Refund a payment, all that is left of it or part
+
+    The refund is pending until the gateway has answered. Two equal partial refunds with
+    different keys are two refunds.
+    """
+    body = RefundPayment.model_validate(_optional_body())
+    log = web().applications.payments
+    payment = log.get(path.payment_id)
+    amount = _amount(payment, body.amount)
+    refund_id = idempotent_id() or web().applications.ids.uuid()
+    earlier = payment.refunds.get(refund_id)
+    if earlier is not None:
+        _require_same(earlier, amount, body.reason)
+    payment = log.refund(path.payment_id, refund_id, amount, body.reason)
+    headers = {"Idempotent-Replayed": "true"} if earlier is not None else {}
+    return json_response(refund_document(payment.refunds[refund_id]), 201, headers)
+
+
+def _amount(payment: Payment, amount: Decimal | None) -> Money | None:
+    return money(amount, payment.amount.currency.code) if amount is not None else None
+
+
+def _require_same(earlier: Refund, amount: Money | None, reason: str | None) -> None:
+    if (amount is not None and amount != earlier.amount) or reason != earlier.reason:
+        raise IdempotencyKeyReused(
+            "this Idempotency-Key was used with another refund: send a new key"
+        )
 
 
 @payments.get("/<uuid:payment_id>/events")
@@ -159,7 +208,29 @@ def list_payment_events(path: PaymentPath) -> Response:
 @needs(Role.READ)
 def get_saga(path: PaymentPath) -> Response:
     """Show the saga of a payment: its steps and its deadlines"""
-    payment = web().applications.payments.get(path.payment_id)
+    return _saga_response(path.payment_id)
+
+
+@payments.post("/<uuid:payment_id>/saga/retry")
+@needs(Role.ADMIN)
+def retry_saga(path: PaymentPath) -> Response:
+    """Let a parked saga try again what it had given up"""
+    saga_id = PaymentSaga.create_id(path.payment_id)
+    web().applications.sagas.retry(saga_id, g.api_key.name)
+    return _saga_response(path.payment_id)
+
+
+@payments.post("/<uuid:payment_id>/saga/compensate")
+@needs(Role.ADMIN)
+def compensate_saga(path: PaymentPath) -> Response:
+    """Give a parked saga's payment up: what was done is undone"""
+    saga_id = PaymentSaga.create_id(path.payment_id)
+    web().applications.sagas.compensate(saga_id, g.api_key.name)
+    return _saga_response(path.payment_id)
+
+
+def _saga_response(payment_id: UUID) -> Response:
+    payment = web().applications.payments.get(payment_id)
     return json_response(saga_document(payment, _saga(payment, is_past=False)))
 
 

@@ -32,6 +32,9 @@ class ConfirmationsFollower(Confirmations, ProcessApplication[UUID], BatchFollow
         if event.callback_url is not None:
             work.add(
                 Confirmation.request(
-                    event.originator_id, event.originator_version, event.callback_url
+                    event.originator_id,
+                    event.originator_version,
+                    event.event_type,
+                    event.callback_url,
                 )
             )

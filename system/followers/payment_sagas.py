@@ -10,15 +10,32 @@ from application.event_log import Work
 from application.payment_gateway import Refusal
 from application.payment_sagas import PaymentSagas
 from domain.confirmation import Confirmation
+from domain.event import PaymentEventType
 from domain.gateway_call import GatewayCall
-from domain.payment import Failure, Payment
+from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.payment_terms import Failure
 from domain.saga_decider import SagaDecider
 from domain.webhook import Webhook
 from system.followers.base import BatchFollower
 
 RATE_LIMIT_PAUSE_MS = 60_000
 """How long to leave the gateway alone when it said "too many" but not for how long."""
+
+
+AUTOMATIC = "automatic"
+
+Attempt = Confirmation.Delivered | Confirmation.AttemptFailed | Confirmation.Exhausted
+"""After its first attempt a confirmation is delivered, or in the hands of its schedule."""
+
+FINAL_WORDS = frozenset(
+    {
+        PaymentEventType.PAYMENT_COMPLETED,
+        PaymentEventType.PAYMENT_FAILED,
+        PaymentEventType.PAYMENT_CANCELLED,
+    }
+)
+"""What a merchant must be told before the saga is over."""
 
 
 class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower):
@@ -36,10 +53,26 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
     @policy.register
     def _(self, event: Payment.Initiated, work: Work) -> None:
         saga = PaymentSaga.begin(
-            event.originator_id, event.amount, event.timestamp + self.timings.page_ttl
+            event.originator_id,
+            event.amount,
+            event.timestamp + self.timings.page_ttl,
+            capture=event.capture_method == AUTOMATIC,
         )
         work.add(saga)
         self.decider(saga).start()
+
+    @policy.register
+    def _(self, event: Payment.Authorized, work: Work) -> None:
+        self._decider_for(event.originator_id, work).payment_authorized()
+
+    @policy.register
+    def _(self, event: Payment.CaptureRequested, work: Work) -> None:
+        self._decider_for(event.originator_id, work).capture_requested(event.amount)
+
+    @policy.register
+    def _(self, event: Payment.RefundRequested, work: Work) -> None:
+        decider = self._decider_for(event.originator_id, work)
+        decider.refund_requested(event.refund_id, event.amount)
 
     @policy.register
     def _(self, event: Payment.Completed, work: Work) -> None:
@@ -88,13 +121,6 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
             decider.notified(event.originator_id, event.report)
 
     @policy.register
-    def _(self, event: Confirmation.Delivered, work: Work) -> None:
-        self._decider_for(event.payment_id, work).merchant_told()
-
-    @policy.register
-    def _(self, event: Confirmation.AttemptFailed, work: Work) -> None:
-        self._decider_for(event.payment_id, work).merchant_told()
-
-    @policy.register
-    def _(self, event: Confirmation.Exhausted, work: Work) -> None:
-        self._decider_for(event.payment_id, work).merchant_told()
+    def _(self, event: Attempt, work: Work) -> None:
+        if event.told in FINAL_WORDS:
+            self._decider_for(event.payment_id, work).merchant_told()

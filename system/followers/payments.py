@@ -1,15 +1,16 @@
 """Payments follow the decisions of their sagas."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from eventsourcing.dispatch import singledispatchmethod
 from eventsourcing.system import ProcessApplication
 
 from application.event_log import Work
 from application.payments import Payments
-from domain.payment import Payment, PaymentStatus
+from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.payment_terms import PaymentStatus
 from system.followers.base import BatchFollower
 
 
@@ -34,6 +35,39 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
         payment: Payment = work.get(event.payment_id)
         if not payment.is_closed and event.report.amount is not None:
             payment.complete(event.report.amount, event.report, event.timestamp)
+
+    @policy.register
+    def _(self, event: PaymentSaga.AuthorizationStarted, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        if not payment.is_closed:
+            payment.authorize(event.report)
+
+    @policy.register
+    def _(self, event: PaymentSaga.Captured, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        if not payment.is_closed and event.report.amount is not None:
+            payment.complete(event.report.amount, event.report, event.timestamp)
+
+    @policy.register
+    def _(self, event: PaymentSaga.CaptureRefused, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        payment.refuse_capture(event.failure)
+
+    @policy.register
+    def _(self, event: PaymentSaga.RefundSettled, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        payment.refund(event.refund_id, event.refund_ref)
+
+    @policy.register
+    def _(self, event: PaymentSaga.RefundRefused, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        payment.refuse_refund(event.refund_id, event.failure)
+
+    @policy.register
+    def _(self, event: PaymentSaga.ForeignRefundSeen, work: Work) -> None:
+        payment: Payment = work.get(event.payment_id)
+        refund_id = uuid5(event.payment_id, event.refund_ref)
+        payment.record_foreign_refund(refund_id, event.refund_ref, event.amount)
 
     @policy.register
     def _(self, event: PaymentSaga.RecordClosing, work: Work) -> None:

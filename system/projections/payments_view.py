@@ -6,7 +6,8 @@ from uuid import UUID
 from eventsourcing.dispatch import singledispatchmethod
 
 from application.rows import Patch, RowChange, Upsert
-from domain.payment import Failure, Payment, PaymentStatus, RefundStatus
+from domain.payment import Payment
+from domain.payment_terms import Failure, PaymentStatus, RefundStatus
 from system.followers.base import Projection
 from system.persistence.tables import PAYMENTS_VIEW, REFUNDS_VIEW
 
@@ -90,6 +91,14 @@ class PaymentsView(Projection):
         )
 
     @project.register
+    def _(self, event: Payment.CaptureRequested) -> list[RowChange]:
+        return _patch(event)
+
+    @project.register
+    def _(self, event: Payment.CaptureFailed) -> list[RowChange]:
+        return _patch(event)
+
+    @project.register
     def _(self, event: Payment.RefundRequested) -> list[RowChange]:
         values = {
             "payment_id": event.originator_id,
@@ -106,11 +115,19 @@ class PaymentsView(Projection):
 
     @project.register
     def _(self, event: Payment.Refunded) -> list[RowChange]:
-        succeeded = _refund(
-            event.refund_id,
-            status=RefundStatus.SUCCEEDED.value,
-            transaction_ref=event.transaction_ref,
-        )
+        outcome = {
+            "status": RefundStatus.SUCCEEDED.value,
+            "transaction_ref": event.transaction_ref,
+        }
+        foreign = {
+            "payment_id": event.originator_id,
+            "amount": event.amount.amount,
+            "reason": event.reason,
+            "created_at": event.timestamp,
+        }
+        succeeded: RowChange = _refund(event.refund_id, **outcome)
+        if event.is_foreign:
+            succeeded = Upsert(REFUNDS_VIEW.name, (event.refund_id,), {**foreign, **outcome})
         columns: dict[str, Any] = {"amount_refunded": event.amount_refunded.amount}
         if event.is_full:
             columns["status"] = PaymentStatus.REFUNDED.value

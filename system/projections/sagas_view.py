@@ -6,7 +6,7 @@ from eventsourcing.dispatch import singledispatchmethod
 
 from application.rows import Patch, RowChange, Upsert
 from domain.payment_saga import PaymentSaga
-from domain.saga_steps import SagaStatus
+from domain.saga_steps import SagaStatus, Step
 from system.followers.base import Projection
 from system.persistence.tables import SAGAS_VIEW
 
@@ -38,6 +38,22 @@ class SagasView(Projection):
     @project.register
     def _(self, event: PaymentSaga.SettlementStarted) -> list[RowChange]:
         return _patch(event, SagaStatus.RUNNING, parked_detail=None, advice=None)
+
+    @project.register
+    def _(self, event: PaymentSaga.AuthorizationStarted) -> list[RowChange]:
+        return _patch(event, SagaStatus.RUNNING, parked_detail=None, advice=None)
+
+    @project.register
+    def _(self, event: PaymentSaga.StepStarted) -> list[RowChange]:
+        return _patch(event, SagaStatus.WAITING) if event.step is Step.CAPTURE else []
+
+    @project.register
+    def _(self, event: PaymentSaga.Captured) -> list[RowChange]:
+        return [] if event.is_closing else _patch(event, SagaStatus.RUNNING)
+
+    @project.register
+    def _(self, event: PaymentSaga.Resumed) -> list[RowChange]:
+        return _patch(event, event.status, parked_detail=None, advice=None)
 
     @project.register
     def _(self, event: PaymentSaga.CompensationStarted) -> list[RowChange]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -10,8 +11,6 @@ from application.payment_gateway import (
     HostedPage,
     Outcome,
     PageRequest,
-    Refusal,
-    Refused,
     Succeeded,
     Unknown,
 )
@@ -24,29 +23,52 @@ from domain.gateway_report import (
 )
 from domain.money import Money
 
+PARENTS = {
+    TransactionKind.REFUND: {TransactionKind.SALE, TransactionKind.CAPTURE},
+    TransactionKind.CAPTURE: {TransactionKind.AUTHORIZATION},
+    TransactionKind.VOID: {TransactionKind.AUTHORIZATION},
+}
+"""Whose money each follow-up may move (PayTabs, section 6)."""
+
+MOVED = frozenset({TransactionStatus.AUTHORISED, TransactionStatus.PENDING})
+"""Follow-ups whose money is spoken for: done, or waiting to be approved."""
+
 Notify = Callable[[GatewayReport], None]
+Garble = Callable[[Outcome], Outcome]
+"""Turns the true answer into another one."""
 
 
 @dataclass
 class Illness:
-    """For the next `calls` calls: what is answered, and whether the thing is done all the same."""
+    """For the next `calls` calls: what is answered, and whether the thing is done all the same,
+    at once or `done_after` a while. `during` runs before the answer comes, and may raise."""
 
     calls: int
-    outcome: Outcome
+    outcome: Outcome | Garble
     is_done: bool
+    done_after: timedelta | None = None
+    during: Callable[[], None] | None = None
 
 
 class GatewayDouble:
-    """Behind the `PaymentGateway` port as the real one is; `notify` delivers its callbacks."""
+    """Behind the `PaymentGateway` port as the real one is; `notify` delivers its callbacks.
+
+    `transactions` are the books, by reference. `follow_up_status` is what becomes of refunds,
+    captures and voids that are possible: `AUTHORISED`, or `PENDING` until `decide`, or
+    `DECLINED`. `tells_of_follow_ups` sends callbacks for those too, before they are answered.
+    """
 
     name = "paytabs"
 
     def __init__(self, clock: Clock, notify: Notify) -> None:
         self._clock = clock
-        self._notify = notify
+        self.notify = notify
         self._illnesses: list[Illness] = []
+        self._later: list[tuple[datetime, Callable[[], object]]] = []
         self.transactions: dict[str, GatewayReport] = {}
         self.asked: dict[str, Money] = {}
+        self.follow_up_status = TransactionStatus.AUTHORISED
+        self.tells_of_follow_ups = False
 
     # What the system does
 
@@ -64,51 +86,125 @@ class GatewayDouble:
 
     def query_transaction(self, transaction_ref: str) -> Outcome:
         """See `PaymentGateway.query_transaction`."""
-        found = self.transactions.get(transaction_ref)
-        return self._unless_ill(lambda: Succeeded(reports=(found,) if found else ()))
-
-    def query_cart(self, cart_id: str) -> Outcome:
-        """See `PaymentGateway.query_cart`."""
-        found = [r for r in self.transactions.values() if r.cart_id == cart_id]
-        return self._unless_ill(lambda: Succeeded(reports=tuple(reversed(found))))
-
-    def refund(self, request: FollowUpRequest) -> Outcome:
-        """See `PaymentGateway.refund`."""
 
         def do() -> Outcome:
-            report = self._record(
-                request.cart_id,
-                TransactionKind.REFUND,
-                TransactionStatus.AUTHORISED,
-                request.amount,
-                request.transaction_ref,
-            )
-            return Succeeded(reports=(report,))
+            found = self.transactions.get(transaction_ref)
+            return Succeeded(reports=(found,) if found else ())
 
         return self._unless_ill(do)
 
+    def query_cart(self, cart_id: str) -> Outcome:
+        """See `PaymentGateway.query_cart`."""
+
+        def do() -> Outcome:
+            found = [r for r in self.transactions.values() if r.cart_id == cart_id]
+            return Succeeded(reports=tuple(reversed(found)))
+
+        return self._unless_ill(do)
+
+    def refund(self, request: FollowUpRequest) -> Outcome:
+        """See `PaymentGateway.refund`."""
+        return self._unless_ill(lambda: self._move(request, TransactionKind.REFUND))
+
     def capture(self, request: FollowUpRequest) -> Outcome:
-        """See `PaymentGateway.capture`; nothing asks for it yet."""
-        return Refused(Refusal.INVALID_REQUEST, "335", "captures are not offered")
+        """See `PaymentGateway.capture`."""
+        return self._unless_ill(lambda: self._move(request, TransactionKind.CAPTURE))
 
     def void(self, request: FollowUpRequest) -> Outcome:
-        """See `PaymentGateway.void`; nothing asks for it yet."""
-        return Refused(Refusal.INVALID_REQUEST, "335", "voids are not offered")
+        """See `PaymentGateway.void`."""
+        return self._unless_ill(lambda: self._move(request, TransactionKind.VOID))
+
+    def _move(self, request: FollowUpRequest, kind: TransactionKind) -> Outcome:
+        """Moves money of an earlier transaction, if that has so much left to move."""
+        left = self.left_of(request.transaction_ref, kind)
+        is_possible = left is not None and request.amount <= left
+        is_partial = is_possible and request.amount != self._amount_of(request.transaction_ref)
+        report = self._record(
+            request.cart_id,
+            TransactionKind.RELEASE if kind is TransactionKind.VOID and is_partial else kind,
+            self.follow_up_status if is_possible else TransactionStatus.ERROR,
+            request.amount,
+            request.transaction_ref,
+        )
+        if self.tells_of_follow_ups:
+            self.notify(report)
+        return Succeeded(reports=(report,))
+
+    def _amount_of(self, transaction_ref: str) -> Money | None:
+        return self.transactions[transaction_ref].amount
+
+    def left_of(self, transaction_ref: str, kind: TransactionKind) -> Money | None:
+        """How much of a transaction a follow-up of that kind may still move; None: not at all."""
+        parent = self.transactions.get(transaction_ref)
+        if parent is None or parent.amount is None or parent.kind not in PARENTS[kind]:
+            return None
+        if parent.status is not TransactionStatus.AUTHORISED:
+            return None
+        moved = [
+            child.amount
+            for child in self.transactions.values()
+            if child.previous_ref == transaction_ref
+            and child.status in MOVED
+            and child.amount is not None
+        ]
+        return parent.amount - sum(moved, start=parent.amount * 0)
 
     # What the customer does
 
-    def pay(self, payment_id: UUID, *, silently: bool = False) -> None:
-        """The customer pays on the page; `silently` loses the callback."""
-        self._settle(payment_id, TransactionStatus.AUTHORISED, "G12345", "Authorised", silently)
+    def pay(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
+        """The customer pays on the newest page, or on the page `transaction_ref`; `silently`
+        loses the callback.
+
+        Raises:
+            LookupError: there is no such page.
+            ValueError: the page was used before.
+        """
+        page = self._page(payment_id, transaction_ref)
+        status = TransactionStatus.AUTHORISED
+        self._settle(page, status, "G12345", "Authorised", silently)
 
     def decline(self, payment_id: UUID, *, silently: bool = False) -> None:
-        """The customer's card is declined."""
+        """The customer's card is declined; raises as `pay` does."""
         text = "3DSecure authentication rejected"
-        self._settle(payment_id, TransactionStatus.DECLINED, "310", text, silently)
+        page = self._page(payment_id)
+        self._settle(page, TransactionStatus.DECLINED, "310", text, silently)
 
     def cancel(self, payment_id: UUID, *, silently: bool = False) -> None:
-        """The customer presses Cancel."""
-        self._settle(payment_id, TransactionStatus.CANCELLED, "321", "Cancelled", silently)
+        """The customer presses Cancel; raises as `pay` does."""
+        page = self._page(payment_id)
+        self._settle(page, TransactionStatus.CANCELLED, "321", "Cancelled", silently)
+
+    def hold(self, payment_id: UUID, *, silently: bool = False) -> None:
+        """The customer pays and the gateway holds it for review: a sale becomes an
+        authorization (PayTabs, section 4). Raises as `pay` does."""
+        page = replace(self._page(payment_id), kind=TransactionKind.AUTHORIZATION)
+        self._settle(page, TransactionStatus.ON_HOLD, "G12345", "Authorised", silently)
+
+    def defer(self, payment_id: UUID, *, silently: bool = False) -> None:
+        """The customer chooses to pay in cash at an agent's; raises as `pay` does."""
+        page = replace(self._page(payment_id), kind=TransactionKind.PAYMENT_REQUEST)
+        self._settle(page, TransactionStatus.PENDING, "12624479397955", "Pending", silently)
+
+    def settle_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
+        """The customer has paid in cash: a new sale that points to the deferred one.
+
+        Raises:
+            LookupError: nothing is deferred.
+        """
+        page = self._waiting(payment_id, TransactionStatus.PENDING)
+        if self._child_of(page):
+            raise LookupError(f"the deferred payment of {payment_id} was settled before")
+        sale = self._record_child(page, TransactionKind.SALE, self.asked[page.transaction_ref])
+        self._tell(sale, silently)
+
+    def expire_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
+        """The customer never paid in cash; raises as `settle_deferred` does."""
+        page = self._waiting(payment_id, TransactionStatus.PENDING)
+        if self._child_of(page):
+            raise LookupError(f"the deferred payment of {payment_id} was settled before")
+        self._update(page, TransactionStatus.EXPIRED, "355", "Transaction expired", silently)
 
     def page_of(self, payment_id: UUID) -> GatewayReport:
         """The newest page of a payment.
@@ -116,39 +212,116 @@ class GatewayDouble:
         Raises:
             LookupError: it has none.
         """
-        for report in reversed(self.transactions.values()):
-            if payment_id_of(report.cart_id) == payment_id and report.previous_ref is None:
-                return report
-        raise LookupError(f"payment {payment_id} has no page")
+        pages = self.pages_of(payment_id)
+        if not pages:
+            raise LookupError(f"payment {payment_id} has no page")
+        return pages[-1]
+
+    def pages_of(self, payment_id: UUID) -> list[GatewayReport]:
+        """All pages of a payment, oldest first."""
+        return [r for r in self.of(payment_id) if r.previous_ref is None]
+
+    def of(self, payment_id: UUID) -> list[GatewayReport]:
+        """All transactions of a payment, oldest first."""
+        return [r for r in self.transactions.values() if payment_id_of(r.cart_id) == payment_id]
+
+    # What people do in the gateway's dashboard
+
+    def release(
+        self, payment_id: UUID, amount: Money | None = None, *, silently: bool = False
+    ) -> None:
+        """Lets a held payment through, or a part of it: a capture that points to it.
+
+        Raises:
+            LookupError: nothing is held.
+        """
+        held = self._waiting(payment_id, TransactionStatus.ON_HOLD)
+        if self._child_of(held):
+            raise LookupError(f"the held payment of {payment_id} was released before")
+        whole = self.asked[held.transaction_ref]
+        self._tell(self._record_child(held, TransactionKind.CAPTURE, amount or whole), silently)
+
+    def refund_in_dashboard(self, payment_id: UUID, amount: Money) -> None:
+        """Gives money back without PaySaga.
+
+        Raises:
+            LookupError: no transaction of the payment has so much left.
+        """
+        for parent in self.of(payment_id):
+            left = self.left_of(parent.transaction_ref, TransactionKind.REFUND)
+            if left is not None and amount <= left:
+                self.notify(self._record_child(parent, TransactionKind.REFUND, amount))
+                return
+        raise LookupError(f"payment {payment_id} has no {amount} to give back")
+
+    def decide(self, transaction_ref: str, *, is_done: bool, silently: bool = False) -> None:
+        """Approves or refuses a pending follow-up."""
+        status = TransactionStatus.AUTHORISED if is_done else TransactionStatus.DECLINED
+        text = "Authorised" if is_done else "Not authorised"
+        self._update(self.transactions[transaction_ref], status, "G1", text, silently)
 
     # What a test does
 
     def fall_ill(
         self,
         calls: int = 1,
-        outcome: Outcome = Unknown("time-out"),  # noqa: B008
+        outcome: Outcome | Garble = Unknown("time-out"),  # noqa: B008
         *,
         is_done: bool = False,
+        done_after: timedelta | None = None,
+        during: Callable[[], None] | None = None,
     ) -> None:
-        """Answers the next `calls` calls with `outcome`, doing what was asked only if `is_done`."""
-        self._illnesses.append(Illness(calls, outcome, is_done))
+        """Answers the next `calls` calls with `outcome`, or with what that makes of the true
+        answer. What was asked is done only if `is_done`, or later if `done_after`."""
+        self._illnesses.append(Illness(calls, outcome, is_done, done_after, during))
+
+    def recover(self) -> None:
+        """Ends every illness."""
+        self._illnesses.clear()
+        self.follow_up_status = TransactionStatus.AUTHORISED
+
+    def next_due_at(self) -> datetime | None:
+        """When the next thing happens that was put off by an illness."""
+        return min((due_at for due_at, _ in self._later), default=None)
+
+    def catch_up(self) -> None:
+        """Does what was put off until now."""
+        now = self._clock.now()
+        due = [do for due_at, do in self._later if due_at <= now]
+        self._later = [(due_at, do) for due_at, do in self._later if due_at > now]
+        for do in due:
+            do()
 
     def net_of(self, payment_id: UUID) -> Decimal:
         """What the customer has paid in the end: sales less refunds."""
-        mine = [r for r in self.transactions.values() if payment_id_of(r.cart_id) == payment_id]
-        moved = [r for r in mine if r.status is TransactionStatus.AUTHORISED and r.amount]
-        signs = {TransactionKind.SALE: 1, TransactionKind.REFUND: -1}
-        return sum((r.amount.amount * signs[r.kind] for r in moved if r.amount), Decimal(0))
+        moved = [r for r in self.of(payment_id) if r.status is TransactionStatus.AUTHORISED]
+        signs = {TransactionKind.SALE: 1, TransactionKind.CAPTURE: 1, TransactionKind.REFUND: -1}
+        amounts = (r.amount.amount * signs.get(r.kind, 0) for r in moved if r.amount)
+        return sum(amounts, Decimal(0))
+
+    def held_of(self, payment_id: UUID) -> Decimal:
+        """What is authorized and neither captured nor let go."""
+        refs = [r.transaction_ref for r in self.of(payment_id)]
+        left = [self.left_of(ref, TransactionKind.VOID) for ref in refs]
+        return sum((money.amount for money in left if money is not None), Decimal(0))
 
     def _unless_ill(self, do: Callable[[], Outcome]) -> Outcome:
+        self.catch_up()
         if not self._illnesses:
             return do()
         illness = self._illnesses[0]
         illness.calls -= 1
         if illness.calls == 0:
             self._illnesses.pop(0)
-        if illness.is_done:
-            do()
+        if illness.done_after is not None:
+            self._later.append((self._clock.now() + illness.done_after, do))
+        is_garbled = callable(illness.outcome)
+        answer = do() if illness.is_done or is_garbled else None
+        if illness.during is not None:
+            illness.during()
+        if callable(illness.outcome):
+            assert answer is not None
+            return illness.outcome(answer)
         return illness.outcome
 
     def _record(
@@ -172,20 +345,43 @@ class GatewayDouble:
         self.transactions[ref] = report
         return report
 
+    def _record_child(
+        self, parent: GatewayReport, kind: TransactionKind, amount: Money
+    ) -> GatewayReport:
+        status = TransactionStatus.AUTHORISED
+        return self._record(parent.cart_id, kind, status, amount, parent.transaction_ref)
+
+    def _page(self, payment_id: UUID, transaction_ref: str | None = None) -> GatewayReport:
+        if transaction_ref is None:
+            return self.page_of(payment_id)
+        return self.transactions[transaction_ref]
+
+    def _waiting(self, payment_id: UUID, status: TransactionStatus) -> GatewayReport:
+        for report in self.pages_of(payment_id):
+            if report.status is status:
+                return report
+        raise LookupError(f"payment {payment_id} has no page that is {status}")
+
+    def _child_of(self, parent: GatewayReport) -> GatewayReport | None:
+        ref = parent.transaction_ref
+        return next((r for r in self.transactions.values() if r.previous_ref == ref), None)
+
     def _settle(
-        self, payment_id: UUID, status: TransactionStatus, code: str, text: str, silently: bool
+        self, page: GatewayReport, status: TransactionStatus, code: str, text: str, silently: bool
     ) -> None:
-        page = self.page_of(payment_id)
         if page.status is not TransactionStatus.OPEN:
-            raise ValueError(f"the page of payment {payment_id} was used before")
-        report = replace(
-            page,
-            status=status,
-            code=code,
-            message=text,
-            amount=self.asked[page.transaction_ref],
-            occurred_at=self._clock.now(),
-        )
-        self.transactions[page.transaction_ref] = report
+            raise ValueError(f"the page {page.transaction_ref} was used before")
+        page = replace(page, amount=self.asked[page.transaction_ref])
+        self._update(page, status, code, text, silently)
+
+    def _update(
+        self, report: GatewayReport, status: TransactionStatus, code: str, text: str, silently: bool
+    ) -> None:
+        now = self._clock.now()
+        report = replace(report, status=status, code=code, message=text, occurred_at=now)
+        self.transactions[report.transaction_ref] = report
+        self._tell(report, silently)
+
+    def _tell(self, report: GatewayReport, silently: bool) -> None:
         if not silently:
-            self._notify(report)
+            self.notify(report)

@@ -8,15 +8,22 @@ from application.confirmations import Delivery
 
 
 class MerchantDouble:
-    """Takes confirmations. `answers` are given one by one; afterwards everything is a 200."""
+    """Takes confirmations. `answers` are given one by one; afterwards everything is a 200.
+
+    An answer that is an exception is raised after the message was taken, as if our process died
+    before it could note what came of it.
+    """
 
     def __init__(self) -> None:
         self.messages: list[dict[str, Any]] = []
-        self.answers: list[Delivery] = []
+        self.answers: list[Delivery | BaseException] = []
 
     def send(self, url: str, message_id: str, body: bytes, sent_at: datetime) -> Delivery:
         """See `application.confirmations.MerchantNotifier.send`."""
         answer = self.answers.pop(0) if self.answers else Delivery(200)
+        if isinstance(answer, BaseException):
+            self.messages.append(json.loads(body))
+            raise answer
         if answer.is_success:
             self.messages.append(json.loads(body))
         return answer

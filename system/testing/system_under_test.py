@@ -1,7 +1,7 @@
 """Runs all of PaySaga in one thread and in memory, on a virtual clock, from a seed."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -12,7 +12,7 @@ from application.payments import NewPayment
 from application.vault import Vault
 from domain.event import EventContext, Metadata, acting
 from domain.gateway_report import GatewayReport, payment_id_of
-from domain.money import money
+from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaTimings
@@ -44,6 +44,7 @@ class SystemUnderTest:
             assert s.payment(payment_id).status == "completed"
 
     `gateway` is the gateway's double (with the customer's side), `merchant` the merchant's.
+    `followings` and `handlers` are what `run` uses, for tests that choose an order of their own.
     """
 
     def __init__(self, seed: int = 0, timings: SagaTimings | None = None) -> None:
@@ -63,14 +64,14 @@ class SystemUnderTest:
         self.gateway = GatewayDouble(self.clock, self._notify)
         self.merchant = MerchantDouble()
         self.agenda = MemoryAgendaStore(self.persistence.tables)
-        self._handlers = handlers(
+        self.handlers = handlers(
             self.applications,
             gateway=self.gateway,
             notifier=self.merchant,
             to_json=_to_json,
             public_url="https://paysaga.example",
         )
-        self._followings = [
+        self.followings = [
             Following(follower, leader)
             for follower, leaders in self.applications.followers()
             for leader in leaders
@@ -98,6 +99,20 @@ class SystemUnderTest:
         """Cancels a payment, as `POST /v1/payments/{id}/cancel` does."""
         with self.acting("test"):
             self.applications.payments.cancel(payment_id, reason)
+
+    def capture_payment(self, payment_id: UUID, amount: Money | None = None) -> None:
+        """Captures an authorized payment, as `POST /v1/payments/{id}/capture` does."""
+        with self.acting("test"):
+            self.applications.payments.capture(payment_id, amount)
+
+    def refund_payment(
+        self, payment_id: UUID, amount: Money | None = None, reason: str | None = None
+    ) -> UUID:
+        """Refunds a payment, as `POST /v1/payments/{id}/refunds` does; returns the refund's id."""
+        refund_id = self.ids.uuid()
+        with self.acting("test"):
+            self.applications.payments.refund(payment_id, refund_id, amount, reason)
+        return refund_id
 
     def receive(self, report: GatewayReport) -> UUID:
         """Takes a notification from the gateway, as `POST /v1/webhooks/paytabs` does."""
@@ -136,22 +151,38 @@ class SystemUnderTest:
         """Lets time pass; whatever falls due meanwhile happens at its time."""
         end = self.clock.now() + duration
         self.run()
-        while (due_at := self.agenda.next_due_at()) is not None and due_at <= end:
+        while (due_at := self.next_due_at()) is not None and due_at <= end:
             self.clock.move_to(due_at)
+            self.gateway.catch_up()
             self.run()
         self.clock.move_to(end)
 
+    def next_due_at(self) -> datetime | None:
+        """When the next thing happens by itself, here or at the gateway; None: never."""
+        moments = (self.agenda.next_due_at(), self.gateway.next_due_at())
+        return min((moment for moment in moments if moment is not None), default=None)
+
     def follow(self) -> None:
         """Lets the followers take in everything recorded so far; no outside work is done."""
-        while sum(following.advance() for following in self._followings):
+        while sum(following.advance() for following in self.followings):
             continue
 
     def work_once(self) -> bool:
         """Does the piece of outside work that has been due longest; False when there is none."""
         item = self.agenda.claim_next(self.clock.now())
         if item is not None:
-            perform(self._handlers[item.kind], item, self.agenda, self.clock)
+            perform(self.handlers[item.kind], item, self.agenda, self.clock)
         return item is not None
+
+    def retry(self, payment_id: UUID, actor: str = "operator") -> None:
+        """Lets a parked saga try again, as `POST /v1/payments/{id}/saga/retry` does."""
+        with self.acting(actor):
+            self.applications.sagas.retry(PaymentSaga.create_id(payment_id), actor)
+
+    def compensate(self, payment_id: UUID, actor: str = "operator") -> None:
+        """Gives a parked saga up, as `POST /v1/payments/{id}/saga/compensate` does."""
+        with self.acting(actor):
+            self.applications.sagas.compensate(PaymentSaga.create_id(payment_id), actor)
 
     def payment(self, payment_id: UUID) -> Payment:
         """The payment as it is now."""

@@ -27,7 +27,14 @@ from tests.benchmarks.fleet import (
     fleet,
     server_cpu_seconds,
 )
-from tests.benchmarks.kit import durable_postgres, describe, in_turns, median_ratio, percentile, table
+from tests.benchmarks.kit import (
+    describe,
+    durable_postgres,
+    in_turns,
+    median_ratio,
+    percentile,
+    table,
+)
 from tests.benchmarks.wire import Wire
 
 ORDER = {"amount": "149.50", "currency": "SAR", "description": "Tea"}

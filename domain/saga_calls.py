@@ -1,0 +1,103 @@
+"""What a saga asks of the gateway: requests, repetitions, and questions after lost calls."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid5
+
+from domain.event import current_context
+from domain.gateway_call import Operation
+from domain.gateway_report import cart_id_for
+from domain.payment_saga import Call, PaymentSaga
+from domain.saga_steps import SagaTimings, Step
+
+
+class SagaCalls:
+    """Asks on behalf of one saga; every question is an event."""
+
+    def __init__(self, saga: PaymentSaga, timings: SagaTimings) -> None:
+        self.saga = saga
+        self.timings = timings
+
+    @property
+    def now(self) -> datetime:
+        """The time of the event being acted on."""
+        return current_context().now
+
+    def trigger(self, event_class: type[PaymentSaga.Event], **fields: Any) -> None:
+        """Records what was decided."""
+        self.saga.trigger_event(event_class, **fields)
+
+    def request(self, operation: Operation, due_at: datetime, **asked: Any) -> None:
+        """Asks for something; `asked` holds further fields of `Call`."""
+        call_id = uuid5(self.saga.id, f"call-{len(self.saga.calls) + 1}")
+        call = Call(call_id=call_id, operation=operation, due_at=due_at, **asked)
+        self.trigger(PaymentSaga.CallRequested, call=call)
+
+    def open_page(self, due_at: datetime) -> None:
+        """Asks for a page, with a fresh cart: one that nobody saw stays unpaid."""
+        self.trigger(PaymentSaga.StepStarted, step=Step.OPEN_AT_GATEWAY)
+        self.request(
+            Operation.OPEN_PAGE,
+            due_at,
+            cart_id=cart_id_for(self.saga.payment_id, "a", len(self.saga.cart_ids) + 1),
+            amount=self.saga.amount,
+            not_after=self.saga.open_until,
+        )
+
+    def ask_about(self, transaction_ref: str | None, due_at: datetime | None = None) -> None:
+        """Asks how a transaction stands."""
+        self.request(
+            Operation.QUERY_TRANSACTION,
+            due_at or self.now,
+            transaction_ref=transaction_ref,
+        )
+
+    def ask_after(self, call: Call, due_at: datetime) -> None:
+        """Asks what became of a call, by its cart."""
+        self.request(
+            Operation.QUERY_CART,
+            due_at,
+            cart_id=call.cart_id,
+            about=call.call_id,
+            not_after=call.not_after,
+        )
+
+    def watch(self, call: Call, transaction_ref: str, due_at: datetime) -> None:
+        """Asks again for the outcome of a call that the gateway has not decided yet."""
+        self.request(
+            Operation.QUERY_TRANSACTION,
+            due_at,
+            transaction_ref=transaction_ref,
+            about=call.call_id,
+        )
+
+    def repeat(self, call: Call, due_at: datetime) -> None:
+        """Asks again for something that is known not to have happened, or that changes nothing."""
+        if call.operation is Operation.OPEN_PAGE:
+            self.open_page(due_at)
+            return
+        self.request(
+            call.operation,
+            due_at,
+            cart_id=call.cart_id,
+            transaction_ref=call.transaction_ref,
+            amount=call.amount,
+            about=call.about,
+            refund_id=call.refund_id,
+            not_after=call.not_after,
+        )
+
+    def original(self, call: Call) -> Call:
+        """The call that a query asks after, or the call itself."""
+        return self.saga.calls[call.about] if call.about else call
+
+    def queries_about(self, call: Call) -> int:
+        """How often a call was asked after."""
+        return sum(other.about == call.call_id for other in self.saga.calls.values())
+
+    def attempts_of(self, call: Call) -> int:
+        """How often the same thing was asked for."""
+        return sum(
+            other.operation is call.operation and other.cart_id == call.cart_id
+            for other in self.saga.calls.values()
+        )

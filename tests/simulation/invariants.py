@@ -1,0 +1,200 @@
+"""What must hold in every run, at every quiet moment and in the end."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from domain.confirmation import Confirmation, ConfirmationStatus
+from domain.gateway_report import TransactionKind, TransactionStatus
+from domain.payment import Payment
+from domain.payment_saga import PaymentSaga
+from domain.payment_terms import PaymentStatus, RefundStatus
+from domain.saga_steps import SagaStatus, Step
+from domain.security_incident import SecurityIncident
+from system.followers.confirmations import Told
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+OPEN = {PaymentStatus.INITIATED, PaymentStatus.PROCESSING, PaymentStatus.AUTHORIZED}
+TAKEN = {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+BUSY = {SagaStatus.RUNNING, SagaStatus.WAITING, SagaStatus.COMPENSATING}
+NEXT: dict[PaymentStatus, set[PaymentStatus]] = {
+    PaymentStatus.INITIATED: {
+        PaymentStatus.PROCESSING,
+        PaymentStatus.FAILED,
+        PaymentStatus.CANCELLED,
+    },
+    PaymentStatus.PROCESSING: {
+        PaymentStatus.AUTHORIZED,
+        PaymentStatus.COMPLETED,
+        PaymentStatus.FAILED,
+        PaymentStatus.CANCELLED,
+    },
+    PaymentStatus.AUTHORIZED: {
+        PaymentStatus.COMPLETED,
+        PaymentStatus.FAILED,
+        PaymentStatus.CANCELLED,
+    },
+    PaymentStatus.COMPLETED: {PaymentStatus.REFUNDED},
+}
+"""Where a status may go; there is no way back, and none out of the last ones."""
+
+
+class Broken(Exception):
+    """An invariant does not hold."""
+
+
+def require(condition: object, text: str) -> None:
+    """Raises `Broken` with the text unless the condition holds."""
+    if not condition:
+        raise Broken(text)
+
+
+def check_when_quiet(world: "World") -> None:
+    """Nothing that is not final hangs: it has work on the agenda, or is parked with a reason."""
+    rows = world.system.persistence.tables.rows
+    busy = {row["payment_id"] for row in rows["agenda"].values()}
+    parked = {row["payment_id"] for row in rows["view_sagas"].values() if row.get("parked_detail")}
+    covered = busy | parked
+    for (payment_id,), row in rows["view_payments"].items():
+        require(row["status"] not in OPEN or payment_id in covered, f"hangs: {row['status']}")
+    for row in rows["view_sagas"].values():
+        is_covered = row["status"] not in BUSY or row["payment_id"] in covered
+        require(is_covered, f"the saga hangs: {row['status']}")
+    for row in rows["view_refunds"].values():
+        is_covered = row["status"] != RefundStatus.PENDING or row["payment_id"] in covered
+        require(is_covered, "a refund hangs")
+
+
+def check_at_end(world: "World") -> None:
+    """Everything agrees: the gateway's books, payments, sagas, merchants, views and replays."""
+    for payment_id in world.ids.values():
+        payment, saga = world.system.payment(payment_id), world.system.saga(payment_id)
+        _check_books(world, payment, saga)
+        _check_agreement(world, payment, saga)
+        _check_history(world, payment_id)
+        _check_compensations(world, saga)
+        _check_told(world, payment_id)
+        _check_views(world, payment, saga)
+    _check_incidents(world)
+
+
+def _check_books(world: "World", payment: Payment, saga: PaymentSaga) -> None:
+    moved: Counter[str] = Counter()
+    for report in world.gateway.of(payment.id):
+        is_follow_up = report.kind in {TransactionKind.REFUND, TransactionKind.CAPTURE}
+        is_ours = not report.cart_id[37:].startswith("a")
+        is_moved = report.status in {TransactionStatus.AUTHORISED, TransactionStatus.PENDING}
+        moved[report.cart_id] += is_follow_up and is_ours and is_moved
+    require(max(moved.values(), default=0) <= 1, f"money moved twice: {moved}")
+    if saga.status is SagaStatus.PARKED:
+        return
+    net = world.gateway.net_of(payment.id)
+    kept = payment.amount_captured.amount - payment.amount_refunded.amount
+    require(net == kept, f"the gateway keeps {net}, the payment says {kept}")
+    held = world.gateway.held_of(payment.id)
+    require(not held, f"{held} is still held")
+
+
+def _check_agreement(world: "World", payment: Payment, saga: PaymentSaga) -> None:
+    if saga.status is SagaStatus.PARKED:
+        [*_, parked] = [
+            event
+            for event in world.system.applications.sagas.history(saga.id)
+            if isinstance(event, PaymentSaga.Parked)
+        ]
+        require(parked.detail and parked.advice, "parked without a reason or an advice")
+        return
+    require(payment.status not in OPEN, f"the payment is still {payment.status}")
+    closed = SagaStatus.COMPLETED if payment.status in TAKEN else SagaStatus.COMPENSATED
+    require(saga.status is closed, f"the payment is {payment.status}, its saga {saga.status}")
+    pending = [r for r in payment.refunds.values() if r.status is RefundStatus.PENDING]
+    require(not pending, "a refund is still pending")
+    require(not saga.follow_ups_under_way, "a follow-up is still under way")
+    work = world.system.persistence.tables.rows["agenda"].values()
+    left = [row["kind"] for row in work if row["payment_id"] == payment.id]
+    require(not left, f"the agenda still holds {left}")
+    kept = payment.amount_captured - payment.amount_refunded
+    require(kept.amount >= 0, "more refunded than captured")
+
+
+def _check_history(world: "World", payment_id: UUID) -> None:
+    log = world.system.applications.payments
+    status = PaymentStatus.INITIATED
+    payment: Any = None
+    for event in log.history(payment_id):
+        payment = event.mutate(payment)
+        if payment.status is not status:
+            allowed = payment.status in NEXT.get(status, set())
+            require(allowed, f"the status went from {status} to {payment.status}")
+            status = payment.status
+    require(vars(payment) == vars(log.get(payment_id)), "replay gives another payment")
+
+
+def _check_compensations(world: "World", saga: PaymentSaga) -> None:
+    """Steps are undone last first, all that took effect, and only in a saga that went back."""
+    undone: list[Step] = []
+    for event in world.system.applications.sagas.history(saga.id):
+        if isinstance(event, PaymentSaga.StepCompensated):
+            undone.append(event.step)
+    order = list(Step)
+    expected = sorted(set(undone), key=order.index, reverse=True)
+    require(undone == expected, f"undone in the wrong order: {undone}")
+    if saga.status is SagaStatus.COMPENSATED:
+        require(Step.CREATE_RECORD in undone, "the record was not closed")
+        money = saga.settlement is not None or saga.authorization is not None
+        require(not money or Step.SETTLE in undone, "the settling was not undone")
+    if saga.status is SagaStatus.COMPLETED:
+        require(not undone, f"a completed saga undid {undone}")
+
+
+def _check_told(world: "World", payment_id: UUID) -> None:
+    apps = world.system.applications
+    to_tell = [
+        event
+        for event in apps.payments.history(payment_id)
+        if isinstance(event, Told) and event.callback_url
+    ]
+    messages = [m for m in world.system.merchant.messages if m["aggregateId"] == str(payment_id)]
+    told = list(dict.fromkeys(message["id"] for message in messages))
+    is_smooth = True
+    exhausted = set()
+    for event in to_tell:
+        id = Confirmation.create_id(payment_id, event.originator_version)
+        confirmation = apps.confirmations.get(id)
+        is_smooth &= confirmation.attempts == 1 and len(messages) == len(told)
+        require(confirmation.status is not ConfirmationStatus.PENDING, "the merchant still waits")
+        if confirmation.status is ConfirmationStatus.EXHAUSTED:
+            exhausted.add(str(event.event_id))
+    expected = [i for i in (str(e.event_id) for e in to_tell) if i not in exhausted]
+    require(set(told) >= set(expected), "the merchant was not told of every event")
+    require(not is_smooth or told == expected, "the merchant was told in another order")
+
+
+def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:
+    tables = world.system.persistence.tables.rows
+    row = tables["view_payments"][(payment.id,)]
+    require(row["status"] == payment.status, "the view shows another status")
+    require(row["amount_captured"] == payment.amount_captured.amount, "the view's capture is off")
+    require(row["amount_refunded"] == payment.amount_refunded.amount, "the view's refunds are off")
+    shown = {
+        key[0]: refund["status"]
+        for key, refund in tables["view_refunds"].items()
+        if refund["payment_id"] == payment.id
+    }
+    actual = {refund.refund_id: refund.status for refund in payment.refunds.values()}
+    require(shown == actual, "the view shows other refunds")
+    shown_saga = tables["view_sagas"][(saga.id,)]
+    status = "parked" if shown_saga.get("parked_detail") else shown_saga["status"]
+    require(status == saga.status, f"the view shows a {status} saga, it is {saga.status}")
+
+
+def _check_incidents(world: "World") -> None:
+    apps = world.system.applications
+    doubts = [e for e in apps.sagas.all() if isinstance(e, PaymentSaga.ReportDoubted)]
+    incidents = [e for e in apps.operations.all() if isinstance(e, SecurityIncident.Recorded)]
+    require(len(doubts) == len(incidents), "a doubt without a security event")
+    doubted = {doubt.report for doubt in doubts}
+    missing = [report for report in world.forged if report not in doubted]
+    require(not missing, f"a forged report was not doubted: {missing}")

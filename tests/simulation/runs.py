@@ -1,0 +1,89 @@
+"""Runs seeds, finds the shortest history that still fails, and says how to repeat it."""
+
+import traceback
+from dataclasses import dataclass
+
+from tests.simulation.invariants import Broken
+from tests.simulation.script import Action, script_for
+from tests.simulation.world import World
+
+SHRINKS_MAX = 400
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run in which something was not as it must be."""
+
+    seed: int
+    script: list[Action]
+    what: str
+    where: str
+    trace: str
+
+    def __str__(self) -> str:
+        actions = "\n".join(str(action) for action in self.script)
+        return (
+            f"seed {self.seed}: {self.what}{self.where}\n"
+            f"repeat it with: python -m tests.simulation --seed {self.seed}\n"
+            f"the shortest history found:\n{actions}\n{self.trace}"
+        )
+
+
+def run(seed: int, script: list[Action] | None = None) -> Failure | None:
+    """Plays a seed's script, or another one in the same order of things."""
+    script = script_for(seed) if script is None else script
+    world = World(seed)
+    try:
+        with world.system:
+            world.play(script)
+    except Broken as broken:
+        return Failure(seed, script, str(broken), "", _trace(world))
+    except Exception as error:
+        where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        what = f"{type(error).__name__}: {error}"
+        return Failure(seed, script, what, "\n" + where, _trace(world))
+    return None
+
+
+def shrunk(failure: Failure) -> Failure:
+    """Drops actions for as long as the same thing still goes wrong."""
+    runs = 0
+    size = max(1, len(failure.script) // 2)
+    while runs < SHRINKS_MAX:
+        shorter = None
+        for start in range(0, len(failure.script), size):
+            runs += 1
+            script = failure.script[:start] + failure.script[start + size :]
+            shorter = run(failure.seed, script)
+            if shorter is not None and _kind(shorter) == _kind(failure):
+                failure = shorter
+                break
+            shorter = None
+        if shorter is None and size == 1:
+            break
+        size = size if shorter is not None else size // 2
+    return failure
+
+
+def _kind(failure: Failure) -> str:
+    return failure.what[:20]
+
+
+def _trace(world: World) -> str:
+    logs = world.system.applications
+    recorded = [
+        event
+        for log in (logs.payments, logs.sagas, logs.gateway, logs.webhooks)
+        for event in log.all()
+    ]
+    recorded.sort(key=lambda event: event.timestamp)
+    start = recorded[0].timestamp if recorded else None
+    lines = []
+    for event in recorded[-150:]:
+        at = (event.timestamp - start).total_seconds() if start else 0
+        own = ("originator_id", "timestamp", "metadata", "payment_id", "originator_version")
+        shown = {k: str(v) for k, v in vars(event).items() if k not in own and v is not None}
+        shown.pop("payload", None)
+        lines.append(f"{at:12.3f}  {type(event).__qualname__:36} {str(shown)[:260]}")
+    books = [f"  books: {report}" for report in world.gateway.transactions.values()]
+    return "\n".join([*lines, *books])

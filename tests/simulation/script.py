@@ -1,0 +1,120 @@
+"""What happens in one simulated run, written down beforehand as data, so that it can be cut short."""
+
+import random
+from dataclasses import dataclass
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing that somebody does, or that goes wrong, `at_seconds` after the start.
+
+    `payment` is the number of the payment meant, `share` a number from 0 to 1 that decides
+    amounts and durations, `how` a variant. An action that makes no sense when its time has come
+    does nothing.
+    """
+
+    at_seconds: float
+    kind: str
+    payment: int = 0
+    share: float = 0.0
+    how: str = ""
+
+    def __str__(self) -> str:
+        how = f" {self.how}" if self.how else ""
+        at = f"{self.at_seconds:12.3f} s"
+        return f"{at}  payment {self.payment}: {self.kind}{how} ({self.share:.3f})"
+
+
+CUSTOMER = {
+    "pay": 12,
+    "decline": 2,
+    "cancel_page": 2,
+    "hold": 2,
+    "defer": 2,
+    "pay_any_page": 2,
+}
+MERCHANT = {
+    "cancel": 5,
+    "capture": 6,
+    "capture_part": 3,
+    "refund": 3,
+    "refund_part": 5,
+    "refund_same": 2,
+    "again": 2,
+}
+STAFF = {
+    "release": 3,
+    "release_part": 1,
+    "settle_deferred": 3,
+    "expire_deferred": 1,
+    "dashboard_refund": 2,
+    "approve": 3,
+    "disapprove": 2,
+}
+OPERATOR = {"retry": 2, "compensate": 1}
+FAULTS = {
+    "gateway": 10,
+    "post": 8,
+    "forge": 3,
+    "process": 5,
+    "follow_ups": 3,
+    "merchant": 2,
+    "outage": 1,
+}
+HOW = {
+    "gateway": (
+        "hangs",
+        "hangs_undone",
+        "hangs_then_does",
+        "refuses",
+        "limits",
+        "says_duplicate",
+        "says_duplicate_undone",
+        "garbles_amount",
+        "garbles_status",
+        "circuit_open",
+    ),
+    "post": ("lost", "late", "twice", "garbled", "late", "twice"),
+    "forge": ("amount", "currency", "cart", "status", "kind"),
+    "process": ("dies_before", "dies_after", "dies_unclaimed", "overtaken", "restarts", "races"),
+    "follow_ups": ("pending", "pending", "declined", "normal"),
+    "merchant": ("fails", "fails_long", "dies_after", "gone"),
+}
+SPANS = (0.4, 3.0, MINUTE, 20 * MINUTE, 2 * HOUR, 3 * DAY)
+"""Actions fall into one of these first spans of a payment's life, so that some crowd together."""
+
+
+def script_for(seed: int) -> list[Action]:
+    """The script of a seed, in order of time."""
+    rng = random.Random(seed)
+    actions: list[Action] = []
+    for payment in range(rng.choice((1, 1, 1, 2))):
+        born_at = rng.choice((0.0, rng.random() * 3))
+        actions.append(Action(born_at, "create", payment, rng.random(), _terms(rng)))
+        actions += _life(rng, payment, born_at)
+    return sorted(actions, key=lambda action: action.at_seconds)
+
+
+def _terms(rng: random.Random) -> str:
+    currency = rng.choice(("SAR", "KWD", "JPY", "AED"))
+    capture = rng.choice(("automatic", "automatic", "manual"))
+    told = rng.choice(("told", "told", "told", "untold"))
+    return f"{currency} {capture} {told}"
+
+
+def _life(rng: random.Random, payment: int, born_at: float) -> list[Action]:
+    life = [_some(rng, CUSTOMER, payment, born_at) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
+    for cast, most in ((MERCHANT, 4), (STAFF, 3), (OPERATOR, 1), (FAULTS, 5)):
+        life += [_some(rng, cast, payment, born_at) for _ in range(rng.randint(0, most))]
+    return life
+
+
+def _some(rng: random.Random, cast: dict[str, int], payment: int, born_at: float) -> Action:
+    kind = rng.choices(list(cast), list(cast.values()))[0]
+    at_seconds = born_at + rng.random() * rng.choice(SPANS)
+    how = rng.choice(HOW[kind]) if kind in HOW else ""
+    if cast in (CUSTOMER, STAFF):
+        how = rng.choice(("", "", "silently"))
+    return Action(at_seconds, kind, payment, rng.random(), how)

@@ -1,0 +1,396 @@
+"""One simulated run: the whole system in one thread, in a random order, among faults."""
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+from eventsourcing.persistence import IntegrityError
+
+from application.payment_gateway import NotAttempted
+from domain.errors import DomainError, InvalidTransition
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.money import Money, minor_units, money
+from domain.payment import Payment
+from system.following import Following
+from system.testing import SystemUnderTest
+from system.work_item import WorkKind
+from tests.simulation import faults
+from tests.simulation.faults import ProcessDied
+from tests.simulation.invariants import Broken, check_at_end, check_when_quiet
+from tests.simulation.script import Action
+
+LEASE = timedelta(seconds=10)
+"""After so long the work of a process that died is claimed by another."""
+AFTERLIFE = timedelta(days=45)
+"""How long a healthy system is left alone before the books are compared."""
+STEPS_MAX = 3000
+"""More steps than any moment needs: who is not quiet by then is running in circles."""
+SEEN_FOR = timedelta(minutes=65)
+"""A customer may be busy on a page for so long without anybody being told (late 3-D Secure)."""
+NOBODY_WAITS = timedelta(seconds=1)
+
+
+class World:
+    """Runs a script. `order` decides who is next wherever several could be."""
+
+    def __init__(self, seed: int) -> None:
+        self.order = random.Random(f"order {seed}")
+        self.system = SystemUnderTest(seed)
+        self.gateway = self.system.gateway
+        self.gateway.notify = self.post
+        self.gateway.tells_of_follow_ups = self.order.random() < 0.5
+        self.followings = self._followings()
+        self.ids: dict[int, UUID] = {}
+        self.refunds: list[tuple[UUID, Money]] = []
+        self.commands: list[Callable[[], None]] = []
+        self.mail: list[tuple[datetime, GatewayReport]] = []
+        self.post_faults: list[tuple[str, float]] = []
+        self.forged: list[GatewayReport] = []
+        self.dies_unclaimed = False
+        self.at_work: UUID | None = None
+        self.live: dict[UUID, object] = {}
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time."""
+        return self.system.clock.now()
+
+    def _followings(self) -> list[Following]:
+        return [
+            Following(f.follower, f.leader, batch_size=self.order.choice((1, 1, 2, 3, 200)))
+            for f in self.system.followings
+        ]
+
+    # Time
+
+    def play(self, script: list[Action]) -> None:
+        """Runs the script, lets a long time pass in good health, and checks everything.
+
+        Raises:
+            Broken: an invariant does not hold.
+        """
+        start = self.now
+        for action in script:
+            self.pass_time(start + timedelta(seconds=action.at_seconds))
+            self.act(action)
+            self.bustle()
+        self.settle()
+        self.gateway.recover()
+        self.system.merchant.answers.clear()
+        self.post_faults.clear()
+        self.pass_time(self.now + AFTERLIFE)
+        self.settle()
+        check_at_end(self)
+        self.call_operator()
+        check_at_end(self)
+
+    def call_operator(self) -> None:
+        """An operator looks after what is parked: with a healthy gateway that ends well."""
+        for payment_id in self.ids.values():
+            self.system.retry(payment_id)
+        self.settle()
+        self.pass_time(self.now + timedelta(days=40))
+        self.settle()
+
+    def pass_time(self, until: datetime) -> None:
+        """Lets time pass; what falls due meanwhile happens at its time."""
+        while True:
+            if until - self.now > NOBODY_WAITS:
+                self.settle()
+            due_at = self._next_due_at()
+            if due_at is None or due_at > until:
+                break
+            self.system.clock.move_to(due_at)
+            self.gateway.catch_up()
+            self._deliver_mail()
+            self.bustle()
+        self.system.clock.move_to(until)
+
+    def _next_due_at(self) -> datetime | None:
+        moments = [due_at for due_at, _ in self.mail]
+        if (due_at := self.system.next_due_at()) is not None:
+            moments.append(due_at)
+        return min(moments, default=None)
+
+    # Work
+
+    def bustle(self) -> None:
+        """Some of what could happen now happens, in any order."""
+        for _ in range(self.order.choice((0, 1, 2, 5, 20))):
+            if not self.step():
+                return
+
+    def settle(self) -> None:
+        """Everything that is due happens, in any order; then the system must be in order."""
+        for _ in range(STEPS_MAX):
+            if not self.step():
+                check_when_quiet(self)
+                return
+        raise Broken("the system is not quiet after so many steps")
+
+    def step(self) -> bool:
+        """One follower takes in one batch, or one worker does one piece of work."""
+        steps: list[Callable[[], None]] = [
+            lambda following=following: self._follow(following)  # type: ignore[misc]
+            for following in self.followings
+            if (following.leader.recorder.max_notification_id() or 0) > following.position
+        ]
+        steps += [
+            lambda work_id=work_id: self._work(work_id)  # type: ignore[misc]
+            for work_id in self._claimable()
+        ]
+        if steps:
+            self.order.choice(steps)()
+        return bool(steps)
+
+    def _claimable(self) -> list[UUID]:
+        """Due work. Of a payment's confirmations the earliest is claimed first."""
+        rows = self.system.persistence.tables.rows["agenda"]
+        claimable, told = [], set()
+        for work_id in self.system.agenda.due(self.now):
+            row = rows[(work_id,)]
+            if row["kind"] == WorkKind.CONFIRMATION:
+                if row["payment_id"] in told:
+                    continue
+                told.add(row["payment_id"])
+            claimable.append(work_id)
+        return claimable
+
+    def _follow(self, following: Following) -> None:
+        following.advance()
+        self.remember(following)
+
+    def remember(self, following: Following) -> None:
+        """Keeps what a follower had in hand, to be compared with its replay."""
+
+    def _work(self, work_id: UUID) -> None:
+        item = self.system.agenda.claim(work_id)
+        self.at_work = work_id
+        try:
+            if self.dies_unclaimed:
+                self.dies_unclaimed = False
+                raise ProcessDied
+            self.system.handlers[item.kind](item)
+        except ProcessDied:
+            self.system.agenda.put_back(work_id, self.now + LEASE, was_begun=True)
+        except NotAttempted as pause:
+            due_at = self.now + timedelta(milliseconds=pause.retry_after_ms)
+            self.system.agenda.put_back(work_id, due_at, was_begun=False)
+
+    def overtake(self) -> None:
+        """Another worker claims the work in hand, as if our lease had run out."""
+        assert self.at_work is not None
+        if (self.at_work,) in self.system.persistence.tables.rows["agenda"]:
+            item = self.system.agenda.claim(self.at_work)
+            self.system.handlers[item.kind](item)
+
+    def restart(self) -> None:
+        """All followers start anew from their recorded positions."""
+        self.followings = self._followings()
+
+    def race(self) -> None:
+        """A follower that was thought dead takes in a batch from where it stood long ago."""
+        following = self.order.choice(self.followings)
+        late = Following(following.follower, following.leader, batch_size=3)
+        late._position = max(0, following.position - self.order.randint(1, 3))
+        try:
+            late.advance()
+        except IntegrityError:
+            return
+        following.forget_position()
+
+    # The gateway's callbacks
+
+    def post(self, report: GatewayReport) -> None:
+        """A callback sets out; some get lost, are late, come twice, or say something else."""
+        how, share = self.post_faults.pop(0) if self.post_faults else ("", 0.0)
+        if how == "lost" and self._may_be_lost(report):
+            return
+        if how == "late":
+            self.mail.append((self.now + timedelta(seconds=share**3 * 200_000), report))
+            return
+        if how == "garbled":
+            self.forge(report, self.order.choice(("amount", "currency", "status", "kind")))
+        self.system.receive(report)
+        if how == "twice":
+            again = replace(report, occurred_at=self.now) if share < 0.5 else report
+            self.mail.append((self.now + timedelta(seconds=share * 1000), again))
+
+    def forge(self, report: GatewayReport, how: str) -> None:
+        """A callback comes, rightly signed, that is not true."""
+        forged = faults.garbled(report, how)
+        if forged is not None and forged != report:
+            self.forged.append(forged)
+            self.system.receive(forged)
+
+    def _may_be_lost(self, report: GatewayReport) -> bool:
+        """What a gateway that is asked about the payment's page would tell anyway."""
+        if report.kind is TransactionKind.REFUND:
+            return not report.cart_id.endswith(tuple(["a1", "a2", "a3", "a4", "a5", "a6"]))
+        return True
+
+    def _deliver_mail(self) -> None:
+        now = self.now
+        due = [report for due_at, report in self.mail if due_at <= now]
+        self.mail = [(due_at, report) for due_at, report in self.mail if due_at > now]
+        self.order.shuffle(due)
+        for report in due:
+            self.system.receive(report)
+
+    # What people do
+
+    def act(self, action: Action) -> None:
+        """Does what an action says, if it makes sense by now."""
+        if action.kind == "create":
+            self._create(action)
+        elif action.payment in self.ids:
+            try:
+                self._do(action, self.ids[action.payment])
+            except DomainError as refusal:
+                self._check_refusal(refusal, action)
+            except (LookupError, ValueError):
+                return
+
+    def _check_refusal(self, refusal: DomainError, action: Action) -> None:
+        if isinstance(refusal, InvalidTransition):
+            status = self.system.payment(self.ids[action.payment]).status
+            if refusal.current_status != status or status in refusal.allowed_statuses:
+                raise Broken(f"a refusal speaks of the wrong statuses: {refusal}")
+
+    def _create(self, action: Action) -> None:
+        currency, capture, told = action.how.split()
+        decimals = minor_units(currency)
+        amount = Decimal(1 + int(action.share * 9999)).scaleb(-decimals)
+        self.ids[action.payment] = self.system.create_payment(
+            str(amount),
+            currency,
+            "Tea",
+            capture_method=capture,
+            callback_url="https://merchant.example.com/told" if told == "told" else None,
+        )
+
+    def _do(self, action: Action, payment_id: UUID) -> None:
+        if faults.strike(self, action, payment_id):
+            return
+        doing = getattr(self, f"_do_{action.kind}")
+        doing(payment_id, action)
+
+    def _command(self, command: Callable[[], None]) -> None:
+        self.commands.append(command)
+        command()
+
+    def _do_cancel(self, payment_id: UUID, action: Action) -> None:
+        self._command(lambda: self.system.cancel_payment(payment_id))
+
+    def _do_capture(self, payment_id: UUID, action: Action) -> None:
+        self._command(lambda: self.system.capture_payment(payment_id))
+
+    def _do_capture_part(self, payment_id: UUID, action: Action) -> None:
+        amount = part(self.system.payment(payment_id).amount, action.share)
+        self._command(lambda: self.system.capture_payment(payment_id, amount))
+
+    def _do_refund(self, payment_id: UUID, action: Action) -> None:
+        amount = self.system.payment(payment_id).amount_refundable
+        self._refund(payment_id, amount if amount.amount else None)
+
+    def _do_refund_part(self, payment_id: UUID, action: Action) -> None:
+        self._refund(payment_id, part(self.system.payment(payment_id).amount, action.share))
+
+    def _do_refund_same(self, payment_id: UUID, action: Action) -> None:
+        for _ in range(2):
+            self._refund(payment_id, part(self.system.payment(payment_id).amount, action.share / 2))
+
+    def _refund(self, payment_id: UUID, amount: Money | None) -> None:
+        refund_id = self.system.refund_payment(payment_id, amount)
+
+        def again() -> None:
+            with self.system.acting("test"):
+                self.system.applications.payments.refund(payment_id, refund_id, amount, None)
+
+        self.commands.append(again)
+
+    def _do_again(self, payment_id: UUID, action: Action) -> None:
+        """The newest command comes once more; that must change nothing unless it was refused."""
+        if self.commands:
+            self.commands[-1]()
+
+    def _do_retry(self, payment_id: UUID, action: Action) -> None:
+        self.system.retry(payment_id)
+
+    def _do_compensate(self, payment_id: UUID, action: Action) -> None:
+        self.system.compensate(payment_id)
+
+    # What customers and the gateway's people do
+
+    def _silently(self, payment_id: UUID, action: Action) -> bool:
+        """A lost callback, if the page is known to be watched; otherwise somebody is told."""
+        page = self.gateway.page_of(payment_id)
+        saga = self.system.saga(payment_id)
+        is_known = saga.transaction_ref == page.transaction_ref
+        opened_at = saga.page_opened_at or self.now
+        return action.how == "silently" and is_known and self.now < opened_at + SEEN_FOR
+
+    def _do_pay(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.pay(payment_id, silently=self._silently(payment_id, action))
+
+    def _do_decline(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.decline(payment_id, silently=self._silently(payment_id, action))
+
+    def _do_cancel_page(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.cancel(payment_id, silently=self._silently(payment_id, action))
+
+    def _do_hold(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.hold(payment_id, silently=self._silently(payment_id, action))
+
+    def _do_defer(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.defer(payment_id, silently=self._silently(payment_id, action))
+
+    def _do_pay_any_page(self, payment_id: UUID, action: Action) -> None:
+        pages = self.gateway.pages_of(payment_id)
+        page = pages[int(action.share * len(pages))]
+        self.gateway.pay(payment_id, transaction_ref=page.transaction_ref)
+
+    def _do_release(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.release(payment_id, silently=action.how == "silently")
+
+    def _do_release_part(self, payment_id: UUID, action: Action) -> None:
+        amount = part(self.system.payment(payment_id).amount, action.share)
+        self.gateway.release(payment_id, amount, silently=action.how == "silently")
+
+    def _do_settle_deferred(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.settle_deferred(payment_id, silently=action.how == "silently")
+
+    def _do_expire_deferred(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.expire_deferred(payment_id, silently=action.how == "silently")
+
+    def _do_dashboard_refund(self, payment_id: UUID, action: Action) -> None:
+        amount = self.system.payment(payment_id).amount
+        self.gateway.refund_in_dashboard(payment_id, part(amount, action.share))
+
+    def _do_approve(self, payment_id: UUID, action: Action) -> None:
+        self._decide(payment_id, action, is_done=True)
+
+    def _do_disapprove(self, payment_id: UUID, action: Action) -> None:
+        self._decide(payment_id, action, is_done=False)
+
+    def _decide(self, payment_id: UUID, action: Action, *, is_done: bool) -> None:
+        for report in self.gateway.of(payment_id):
+            is_pending = report.status is TransactionStatus.PENDING
+            if is_pending and report.kind is not TransactionKind.PAYMENT_REQUEST:
+                silently = action.how == "silently"
+                self.gateway.decide(report.transaction_ref, is_done=is_done, silently=silently)
+
+
+def part(whole: Money, share: float) -> Money:
+    """A part of an amount, at least one minor unit."""
+    step = Decimal(1).scaleb(-minor_units(whole.currency.code))
+    amount = (whole.amount * Decimal(str(share))).quantize(step)
+    return money(max(amount, step), whole.currency.code)
+
+
+def payments(world: World) -> list[Payment]:
+    """All payments of a world as they are now."""
+    return [world.system.payment(payment_id) for payment_id in world.ids.values()]
