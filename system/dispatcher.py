@@ -117,7 +117,8 @@ class Dispatcher:
 
     def _run(self, item: WorkItem) -> None:
         try:
-            perform(self._handlers[item.kind], item, self._store, self._clock)
+            with structlog.contextvars.bound_contextvars(correlation_id=item.correlation_id):
+                perform(self._handlers[item.kind], item, self._store, self._clock)
         except Exception:
             log.exception("agenda_row_left_to_its_lease", work_id=str(item.work_id))
         finally:
@@ -143,8 +144,8 @@ def perform(handler: Handler, item: WorkItem, store: TakesBack, clock: Clock) ->
         handler(item)
     except NotAttempted as pause:
         due_at = clock.now() + timedelta(milliseconds=max(pause.retry_after_ms, 100))
-        store.put_back(item.work_id, due_at, was_begun=False)
+        store.put_back(item, due_at, was_begun=False)
     except Exception:
         delay = min(2**item.attempts, RETRY_DELAY_MAX_SECONDS)
         log.exception("work_failed", kind=item.kind, work_id=str(item.work_id), retry_s=delay)
-        store.put_back(item.work_id, clock.now() + timedelta(seconds=delay), was_begun=True)
+        store.put_back(item, clock.now() + timedelta(seconds=delay), was_begun=True)

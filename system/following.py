@@ -28,6 +28,9 @@ BATCH_SIZE = 200
 ATTEMPTS_BEFORE_PARKING = 3
 """How often an event is tried alone before it is set aside."""
 
+RACES_BEFORE_PARKING = 8
+"""How often an event that stands alone may lose a race, with growing pauses, before parking."""
+
 INFRASTRUCTURE_ERRORS = (OperationalError, InterfaceError, InternalError)
 """Errors that say nothing about the event in hand: the database is not there."""
 
@@ -80,6 +83,7 @@ class Following:
         self._parking = parking
         self._limit = batch_size
         self._attempts = 0
+        self._races_lost = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
         self._loads: dict[str, bool] = {}
@@ -117,15 +121,14 @@ class Following:
         except INFRASTRUCTURE_ERRORS:
             self.forget_position()
             raise
-        except IntegrityError:
-            self._halve(len(notifications))
-            raise
+        except IntegrityError as conflict:
+            return self._lose_race(notifications, conflict)
         except PolicyFailed as failure:
             return self._stumble(notifications, failure)
         except Exception as error:  # noqa: BLE001 - raised again, or parked with its event
             return self._isolate(notifications, error)
         self._limit = min(self._limit * 2, self.batch_size)
-        self._attempts = 0
+        self._attempts = self._races_lost = 0
         return len(notifications)
 
     def take_in_parked(self, parked: ParkedEvent) -> None:
@@ -140,6 +143,19 @@ class Following:
         self._apply(self._event(notification), work)
         work.change(unpark(parked))
         self.follower.record_batch(work)
+
+    def _lose_race(self, notifications: Sequence[Notification], conflict: IntegrityError) -> int:
+        """Somebody else was quicker. An event that alone loses again and again has no rival: it
+        contradicts what is recorded, and is parked like any other that cannot be taken in."""
+        position = self.position
+        self._halve(len(notifications))
+        is_alone_again = len(notifications) == 1 and self.position == position
+        self._races_lost = self._races_lost + 1 if is_alone_again else 0
+        if self._races_lost < RACES_BEFORE_PARKING or self._parking is None:
+            raise conflict
+        self._park(notifications[0], conflict)
+        self._races_lost = 0
+        return 1
 
     def _halve(self, size: int) -> None:
         self.forget_position()

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from eventsourcing.persistence import PersistenceError
 
 from system.definition import PAYSAGA
-from system.persistence.postgres import PostgresPersistence
+from system.persistence.postgres import PostgresPersistence, reconnecting
 
 STALE_AFTER = timedelta(seconds=15)
 """A follower that has not reported for so long is taken for dead: it must not look healthy."""
@@ -24,15 +24,20 @@ class Check:
 def readiness(persistence: PostgresPersistence, now: datetime) -> list[Check]:
     """Checks the database and all followers of the fleet."""
     try:
-        with persistence.connection() as connection:
-            rows = connection.execute("SELECT follower, active_at FROM follower_heartbeats")
-            active_at = {row["follower"]: row["active_at"] for row in rows}
+        active_at = _last_heartbeats(persistence)
     except PersistenceError as error:
         return [Check("database", False, f"cannot be reached: {error}")]
     return [
         Check("database", True, "answers"),
         *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
     ]
+
+
+@reconnecting
+def _last_heartbeats(persistence: PostgresPersistence) -> dict[str, datetime]:
+    with persistence.connection() as connection:
+        rows = connection.execute("SELECT follower, active_at FROM follower_heartbeats")
+        return {row["follower"]: row["active_at"] for row in rows}
 
 
 def _follower(name: str, active_at: datetime | None, now: datetime) -> Check:

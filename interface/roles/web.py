@@ -18,6 +18,7 @@ from interface.bootstrap import open_persistence
 from interface.logging_setup import configure_logging
 from interface.roles.database_wait import told_database_errors, wait_for_database
 from interface.roles.lifetime import expected_parent, is_orphaned
+from interface.roles.unreadable_requests import answer_with_problems
 from interface.serve.ports import check_port
 from interface.settings import Settings
 
@@ -104,6 +105,7 @@ def run_web(settings: Settings) -> None:
     if wait_for_database(settings, lambda: is_orphaned(parent)):
         with told_database_errors():
             open_persistence(settings).close()
+        answer_with_problems()
         WebServer(settings).run()
 
 

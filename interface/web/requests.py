@@ -7,6 +7,7 @@ from hmac import compare_digest
 from typing import Any, TypeVar, cast
 from uuid import UUID, uuid5
 
+import structlog
 from flask import Request, current_app, g, request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -118,6 +119,7 @@ def begin() -> None:
     given = request.headers.get("X-Correlation-Id", "")
     is_good = CORRELATION_ID.fullmatch(given)
     g.correlation_id = given if is_good else str(web().applications.ids.uuid())
+    structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
     role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
     g.api_key = authenticate(role) if role else None
     g.acting = acting(_event_context())
@@ -126,6 +128,7 @@ def begin() -> None:
 
 def end(_error: BaseException | None) -> None:
     """After each request."""
+    structlog.contextvars.unbind_contextvars("correlation_id")
     if "acting" in g:
         g.acting.__exit__(None, None, None)
 

@@ -62,8 +62,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def reconnecting(method: F) -> F:
-    """Does a method once more when its connection turns out to be dead. For recorders, and for
-    objects that keep their `PostgresPersistence` as `_persistence`.
+    """Does a method once more when its connection turns out to be dead. For methods and functions
+    whose first argument has a `datastore`, or keeps its `PostgresPersistence` as `_persistence`.
 
     After a restart of PostgreSQL every pooled connection is; the pool is cleared of them first.
     When no connection is to be had at all the error is raised at once.
@@ -76,8 +76,7 @@ def reconnecting(method: F) -> F:
         except (InterfaceError, OperationalError) as error:
             if isinstance(error.__cause__, PoolTimeout):
                 raise
-            store = self if isinstance(self, PostgresRecorder) else self._persistence
-            store.datastore.pool.check()
+            getattr(self, "_persistence", self).datastore.pool.check()
             return method(self, *args, **kwargs)
 
     return cast(F, wrapped)

@@ -139,9 +139,9 @@ def test_nobody_renews_a_lease_that_is_somebody_elses(
 def test_work_put_back_unbegun_is_not_counted(
     persistence: PostgresPersistence, agenda: PostgresAgendaStore
 ) -> None:
-    [work_id] = put(persistence, *seconds(-1))
-    claim(agenda)
-    agenda.put_back(work_id, NOW + timedelta(seconds=3), was_begun=False)
+    put(persistence, *seconds(-1))
+    [item] = claim(agenda)
+    agenda.put_back(item, NOW + timedelta(seconds=3), was_begun=False)
     assert claim(agenda) == []
     [again] = claim(agenda, now=NOW + timedelta(seconds=3))
     assert again.attempts == 1
@@ -150,10 +150,21 @@ def test_work_put_back_unbegun_is_not_counted(
 def test_work_put_back_after_it_was_begun_is_counted(
     persistence: PostgresPersistence, agenda: PostgresAgendaStore
 ) -> None:
-    [work_id] = put(persistence, *seconds(-1))
-    claim(agenda)
-    agenda.put_back(work_id, NOW, was_begun=True)
+    put(persistence, *seconds(-1))
+    [item] = claim(agenda)
+    agenda.put_back(item, NOW, was_begun=True)
     assert claim(agenda)[0].attempts == 2
+
+
+def test_a_worker_that_lost_its_lease_cannot_put_back_what_another_has_claimed(
+    persistence: PostgresPersistence, agenda: PostgresAgendaStore
+) -> None:
+    [work_id] = put(persistence, *seconds(-1))
+    [stale] = claim(agenda, "w-1")
+    [fresh] = claim(agenda, "w-2", now=LATER)
+    agenda.put_back(stale, NOW, was_begun=True)
+    assert row_of(persistence, work_id)["claimed_by"] == "w-2"
+    assert fresh.attempts == 2
 
 
 def test_the_next_due_time_counts_leases(
@@ -187,11 +198,11 @@ def test_many_workers_claim_each_piece_of_work_once(
 def test_finished_work_cannot_be_put_back(
     persistence: PostgresPersistence, agenda: PostgresAgendaStore
 ) -> None:
-    [work_id] = put(persistence, *seconds(-1))
+    put(persistence, *seconds(-1))
     [item] = claim(agenda)
     log = PostgresRecorder(persistence.datastore, persistence.writer, "gateway")
     log.insert_events([], rows=[item.done()])
-    agenda.put_back(work_id, NOW, was_begun=True)
+    agenda.put_back(item, NOW, was_begun=True)
     assert claim(agenda, now=LATER) == []
 
 

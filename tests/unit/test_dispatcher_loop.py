@@ -56,9 +56,9 @@ class Agenda:
         self.renewals += 1
         self.renewed.release()
 
-    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+    def put_back(self, item: WorkItem, due_at: datetime, *, was_begun: bool) -> None:
         """See `AgendaStore`."""
-        self.put.append((work_id, due_at, was_begun))
+        self.put.append((item.work_id, due_at, was_begun))
 
     def next_due_at(self) -> datetime | None:
         """See `AgendaStore`."""
