@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
 from system.parking import ParkedEvent, list_parked, retry_parked, skip_parked
 from system.positions import positions
@@ -105,6 +106,23 @@ def test_a_skipped_event_is_passed_over_and_those_behind_it_are_taken_in(running
     assert not running.query("SELECT * FROM view_payments WHERE payment_id = %s", payment_id), (
         "the skipped event would have made the row that the later one patches"
     )
+
+
+def test_an_event_that_contradicts_what_is_recorded_is_parked_too(running: Node) -> None:
+    bad = uuid4()
+    view = running.applications.payments_view
+    record = view.record_batch
+
+    def refuse(work: Any) -> None:
+        if any(change.table == "view_payments" and change.key == (bad,) for change in work.rows):
+            raise IntegrityError("somebody was quicker, as always")
+        record(work)
+
+    view.record_batch = refuse  # type: ignore[method-assign]
+    running.create_payment("contradiction", bad)
+    until(lambda: [event.payment_id for event in parked(running)] == [bad])
+    running.create_payment()
+    until(lambda: seen(running) == 1)
 
 
 def test_retry_and_skip_say_when_there_is_no_such_event(running: Node) -> None:
