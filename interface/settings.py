@@ -126,6 +126,9 @@ class Settings(BaseSettings):
         5000, ge=0, le=60_000, description="How long a creation waits for its hosted page."
     )
     max_body_bytes: int = Field(262_144, ge=1024, description="The largest request body.")
+    rate_limit_per_minute: int = Field(
+        0, ge=0, description="Requests that one API key may send in a minute; 0: any number."
+    )
     paytabs_profile_id: int | None = Field(None, description="The PayTabs profile.")
     paytabs_server_key: SecretStr | None = Field(None, description="Its server key.")
     paytabs_region: str | None = Field(None, description=f"One of {', '.join(BASE_URLS)}.")
@@ -152,6 +155,9 @@ class Settings(BaseSettings):
     breaker_window_ms: int = Field(60_000, ge=1000)
     breaker_enable_event_emission: bool = True
     breaker_enable_metrics: bool = True
+    retry_max_attempts: int = Field(
+        4, ge=1, le=10, description="How often a query is sent to the gateway before it is lost."
+    )
     retry_base_delay_ms: int = Field(
         200, ge=1, description="The first wait before a lost page is asked for again."
     )

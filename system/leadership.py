@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 HANDED_OVER = "follower_handed_over"
 """The channel on which processes say that a follower is free."""
 
+CONNECT_TIMEOUT_SECONDS = 5
 LEFT_TO_OTHERS_SECONDS = 3.0
 """How long a process does not take back what it has handed over."""
 
@@ -130,7 +131,9 @@ class Leadership:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._held.clear()
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection = psycopg.connect(
+                self._conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            )
             self._connection.execute(
                 "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (WORKER_SPACE, self._process)
             )

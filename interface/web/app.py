@@ -17,6 +17,7 @@ from interface.web.requests import JsonRequest, begin, end
 from interface.web.webhooks import webhooks
 from system.listener import Listener
 from system.persistence.payment_queries import PaymentQueries
+from system.persistence.rate_limits import RateLimits
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,6 +61,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         queries=PaymentQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
+        rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
         listener=listener,
     )
     app.before_request(begin)

@@ -17,6 +17,7 @@ from system.applications import Applications
 from system.listener import Listener
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
+from system.persistence.rate_limits import RateLimits
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
@@ -100,6 +101,7 @@ class WebContext:
     queries: PaymentQueries
     waiter: PageWaiter
     circuits: CircuitBoard
+    rate_limits: RateLimits
     listener: Listener
 
     def close(self) -> None:

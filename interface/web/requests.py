@@ -122,8 +122,20 @@ def begin() -> None:
     structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
     role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
     g.api_key = authenticate(role) if role else None
+    if g.api_key:
+        _limit_rate(g.api_key)
     g.acting = acting(_event_context())
     g.acting.__enter__()
+
+
+def _limit_rate(key: ApiKey) -> None:
+    wait_seconds = web().rate_limits.wait_seconds(key.name, web().applications.clock.now())
+    if wait_seconds is not None:
+        raise Problem(
+            "rate_limited",
+            f"the key '{key.name}' may send again in {wait_seconds} s",
+            retry_after_seconds=wait_seconds,
+        )
 
 
 def end(_error: BaseException | None) -> None:

@@ -52,6 +52,10 @@ CREATE_HEARTBEATS = (
     "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
     "process text NOT NULL, active_at timestamptz NOT NULL)"
 )
+CREATE_REQUEST_COUNTS = (
+    "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
+    "count integer NOT NULL, PRIMARY KEY (name, minute))"
+)
 CREATE_WORKERS = (
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)"
@@ -247,6 +251,7 @@ class PostgresPersistence:
             connection.execute(CREATE_CLIENT_KEYS)
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
+            connection.execute(CREATE_REQUEST_COUNTS)
             for name in names:
                 PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
 
