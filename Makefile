@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: run test test-slow check install clean-venv
+.PHONY: run test test-slow check bench install clean-venv
 
 run: $(STAMP)
 	@exec $(BIN)/paysaga serve
@@ -22,6 +22,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks
 
 install: $(STAMP)
 

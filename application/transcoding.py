@@ -44,9 +44,9 @@ class ValueObjectAsDict(Transcoding):
             for field in dataclasses.fields(value_type)
             if field.default is not dataclasses.MISSING
         }
-        self._required = {field.name for field in dataclasses.fields(value_type)} - {
-            *self._defaults
-        }
+        names = [field.name for field in dataclasses.fields(value_type)]
+        self._in_order = {name: self._defaults.get(name) for name in names}
+        self._required = set(names) - self._defaults.keys()
 
     def encode(self, obj: Any) -> dict[str, Any]:
         return {
@@ -56,14 +56,15 @@ class ValueObjectAsDict(Transcoding):
         }
 
     def decode(self, data: dict[str, Any]) -> Any:
-        """Made as a copy is made: a frozen dataclass is slow to make field by field."""
+        """Made as a copy is made: a frozen dataclass is slow to make field by field. The fields
+        come in their order, so that the same value is stored as the same bytes again."""
         if self._required - data.keys() or data.keys() - self._required - self._defaults.keys():
             raise TypeError(f"the fields of a stored {self.name} are {', '.join(data)}")
         for name, enum in enum_fields(self.type):
             if name in data:
                 data[name] = enum(data[name])
-        value = object.__new__(self.type)
-        vars(value).update(self._defaults, **data)
+        value: Any = object.__new__(self.type)
+        vars(value).update(self._in_order, **data)
         return value
 
 

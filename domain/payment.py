@@ -412,7 +412,8 @@ class Payment(PaySagaAggregate):
             self.trigger_event(self.RefundFailed, refund_id=refund_id, failure=failure)
 
     def _require_refundable(self, amount: Money) -> None:
-        if amount.currency != self.amount.currency or amount > self.amount_refundable:
+        is_same_currency = amount.currency == self.amount.currency
+        if not (is_same_currency and self.amount * 0 < amount <= self.amount_refundable):
             raise RefundExceedsCaptured(
                 f"{written(amount)} cannot be refunded: {written(self.amount_refundable)} of the "
                 f"{written(self.amount_captured)} captured is left"

@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -203,6 +204,14 @@ class Settings(BaseSettings):
             raise ValueError(f"expected one of {', '.join(BASE_URLS)}")
         return value
 
+    @field_validator("public_url", "paytabs_base_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("expected an address such as https://pay.example.com")
+        return value
+
     @field_validator("confirmation_secret")
     @classmethod
     def _check_secret(cls, value: SecretStr | None) -> SecretStr | None:
@@ -315,4 +324,5 @@ def _problem(details: dict[str, Any]) -> str:
     name = f"{PREFIX}{str(location[0]).upper()}"
     is_secret = any(word in name for word in ("KEY", "SECRET", "DATABASE"))
     seen = "(hidden)" if is_secret else repr(details["input"])
-    return f"{name}: {seen} is wrong: {details['msg']}"
+    expected = str(details["msg"]).removeprefix("Value error, ")
+    return f"{name}: {seen} is wrong: {expected}"

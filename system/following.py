@@ -16,7 +16,7 @@ from eventsourcing.persistence import (
 from eventsourcing.utils import resolve_topic
 
 from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
-from domain.event import PaySagaAggregate, acting, caused_by
+from domain.event import EventContext, PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
 
@@ -245,7 +245,7 @@ class Following:
         taken in."""
         try:
             event = self._event(notification)
-            with acting(caused_by(event, self.follower.name, event.timestamp)):
+            with acting(EventContext(event.metadata, event.timestamp)):
                 self.follower.policy(event, Rehearsal())
         except Asked as asked:
             self._loads[notification.topic] = asked.aggregate_id is not None

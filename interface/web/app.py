@@ -62,6 +62,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
+        secret=persistence.installation_secret(),
         listener=listener,
     )
     app.before_request(begin)

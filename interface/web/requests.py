@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 from hmac import compare_digest
+from hmac import digest as hmac_digest
 from typing import Any, TypeVar, cast
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import structlog
 from flask import Request, current_app, g, request
@@ -20,7 +21,6 @@ from interface.web.problems import Problem, escaped, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-IDEMPOTENCY_NAMESPACE = UUID("d3c9b3c0-3f54-5a4e-8f7e-0c1d9a4a2f11")
 CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 TRACE_PARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
@@ -209,12 +209,17 @@ def idempotent_id() -> UUID | None:
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key", "send 1 to 255 printable ASCII characters")
-    return uuid5(IDEMPOTENCY_NAMESPACE, f"{g.api_key.name}\n{request.path}\n{key}")
+    derived = _keyed_digest(f"{g.api_key.name}\n{request.path}\n{key}".encode())
+    return UUID(bytes=derived[:16], version=5)
 
 
 def body_fingerprint() -> str:
     """A digest of the body that does not depend on spaces or on the order of members."""
-    return sha256(_canonical(request.get_json())).hexdigest()
+    return _keyed_digest(_canonical(request.get_json())).hex()
+
+
+def _keyed_digest(content: bytes) -> bytes:
+    return hmac_digest(web().secret, content, "sha256")
 
 
 def _canonical(value: Any) -> bytes:

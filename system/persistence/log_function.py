@@ -5,6 +5,8 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 POSITION_TAKEN = "a follower has recorded this position or a later one already"
 IDS_IN_PAYLOAD_MAX = 200
 """A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
+NOTHING_CHANGED = "-"
+"""The payload when aggregates were made and none was changed: nobody can have waited for them."""
 
 
 def create_append_function(
@@ -46,7 +48,9 @@ def create_append_function(
             END IF;
             PERFORM pg_advisory_xact_lock(hashtext({channel}));
             PERFORM pg_notify({channel}, CASE WHEN cardinality(ids) <= {ids_max}
-                THEN array_to_string(ids, ',') ELSE '' END);
+                THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
+                    FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
+                ELSE '' END);
             RETURN QUERY
                 INSERT INTO {events} (originator_id, originator_version, topic, state)
                 SELECT e.id, e.version, e.topic, e.state
@@ -64,4 +68,5 @@ def create_append_function(
         channel=Literal(channel),
         taken=Literal(POSITION_TAKEN),
         ids_max=Literal(IDS_IN_PAYLOAD_MAX),
+        none=Literal(NOTHING_CHANGED),
     )

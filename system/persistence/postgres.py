@@ -1,5 +1,6 @@
 """The PostgreSQL store: event logs that append in one round trip, views, and client keys."""
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -29,6 +30,7 @@ from psycopg_pool import PoolTimeout
 
 from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
+from system.persistence.borrowing import Borrowed
 from system.persistence.log_function import create_append_function
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
@@ -56,6 +58,11 @@ CREATE_REQUEST_COUNTS = (
     "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
     "count integer NOT NULL, PRIMARY KEY (name, minute))"
 )
+CREATE_INSTALLATION = (
+    "CREATE TABLE IF NOT EXISTS installation (is_only boolean PRIMARY KEY DEFAULT true "
+    "CHECK (is_only), secret bytea NOT NULL)"
+)
+INSTALLATION_SECRET_BYTES = 32
 CREATE_WORKERS = (
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)"
@@ -135,14 +142,14 @@ class PostgresRecorder(PostgresProcessRecorder):
                 self, originator_id, gt=gt, lte=lte, desc=desc, limit=limit
             )
         above, last = gt if gt is not None else -1, lte if lte is not None else VERSION_MAX
-        with self.datastore.get_connection() as connection:
+        with Borrowed(self.datastore) as connection:
             return self._queries.of_aggregate(connection, originator_id, above, last)
 
     @reconnecting
     def select_events_of(self, aggregate_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
         """All events of several aggregates in one round trip, those of each together and in
         order."""
-        with self.datastore.get_connection() as connection:
+        with Borrowed(self.datastore) as connection:
             return self._queries.of_aggregates(connection, aggregate_ids)
 
     @reconnecting
@@ -160,7 +167,7 @@ class PostgresRecorder(PostgresProcessRecorder):
                 self, start, limit, stop, topics, inclusive_of_start=inclusive_of_start
             )
         position = -1 if start is None else start - 1 if inclusive_of_start else start
-        with self.datastore.get_connection() as connection:
+        with Borrowed(self.datastore) as connection:
             return self._queries.after(connection, position, limit)
 
     @reconnecting
@@ -169,7 +176,7 @@ class PostgresRecorder(PostgresProcessRecorder):
     ) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
-        with self.datastore.get_connection() as connection:
+        with Borrowed(self.datastore) as connection:
             if rows:
                 return self._insert_with_rows(connection, stored_events, tracking, rows)
             cursor = self._queries.append(connection, stored_events, tracking)
@@ -252,8 +259,21 @@ class PostgresPersistence:
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
             connection.execute(CREATE_REQUEST_COUNTS)
+            connection.execute(CREATE_INSTALLATION)
+            connection.execute(
+                "INSERT INTO installation (secret) VALUES (%s) ON CONFLICT DO NOTHING",
+                (secrets.token_bytes(INSTALLATION_SECRET_BYTES),),
+            )
             for name in names:
                 PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
+
+    def installation_secret(self) -> bytes:
+        """A secret made with the database and the same for ever: ids and digests derived with it
+        cannot be computed by outsiders."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT secret FROM installation").fetchone()
+        assert row is not None
+        return bytes(row["secret"])
 
     @contextmanager
     def connection(self) -> Iterator[Connection[DictRow]]:

@@ -1,4 +1,4 @@
-"""Runs every benchmark with small numbers: `make bench`. Each can be run alone, with larger ones."""
+"""Runs every benchmark with small numbers, for `make bench`; each can be run alone with more."""
 
 import time
 

@@ -7,7 +7,7 @@ tables of its own, through pools of the same size; every round times both in tur
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.synchronize import Barrier
@@ -113,7 +113,7 @@ def commits_per_second_of_processes(
     return share * processes / elapsed
 
 
-def compare(name: str, measures: dict[str, Callable[[], float]], rounds: int) -> list[object]:
+def compare(name: str, measures: Mapping[str, Callable[[], float]], rounds: int) -> list[object]:
     """One line of the table."""
     figures = in_turns(measures, rounds)
     own, baseline = figures["PaySaga"], figures["library"]
@@ -141,46 +141,45 @@ def main(arguments: Sequence[str] | None = None) -> None:
             recorder.create_table()
             commits_per_second(recorder, max(WRITER_COUNTS), 80, 1)
         rows = [
-            compare(
-                f"{writers} threads",
-                {
-                    name: partial(commits_per_second, recorder, writers, options.commits, 1)
-                    for name, recorder in recorders.items()
-                },
-                options.rounds,
-            )
+            _compare_singles(recorders, writers, options.commits, options.rounds)
             for writers in WRITER_COUNTS
         ]
         if options.processes:
-            of_processes = {
-                name: partial(
-                    commits_per_second_of_processes,
-                    name,
-                    url,
-                    options.processes,
-                    options.commits,
-                )
-                for name in CONTENDERS
-            }
-            name = f"{options.processes} processes"
-            rows.append(compare(name, of_processes, min(3, options.rounds)))
+            rows.append(_compare_processes(url, options))
         table("Commits of one event a second", columns, rows)
-        rows = [
-            compare(
-                f"{writers} threads",
-                {
-                    name: partial(
-                        _events_per_second, recorder, writers, options.batches
-                    )
-                    for name, recorder in recorders.items()
-                },
-                options.rounds,
-            )
-            for writers in (1, 8)
-        ]
+        rows = [_compare_batches(recorders, writers, options) for writers in (1, 8)]
         table(f"Events a second, {BATCH_SIZE} to a commit", columns, rows)
         for recorder in recorders.values():
             recorder.datastore.close()
+
+
+def _compare_singles(
+    recorders: dict[str, Recorder], writers: int, commits: int, rounds: int
+) -> list[object]:
+    measures = {
+        name: partial(commits_per_second, recorder, writers, commits, 1)
+        for name, recorder in recorders.items()
+    }
+    return compare(f"{writers} threads", measures, rounds)
+
+
+def _compare_processes(database_url: str, options: argparse.Namespace) -> list[object]:
+    count = options.processes
+    measures = {
+        name: partial(commits_per_second_of_processes, name, database_url, count, options.commits)
+        for name in CONTENDERS
+    }
+    return compare(f"{count} processes", measures, min(3, options.rounds))
+
+
+def _compare_batches(
+    recorders: dict[str, Recorder], writers: int, options: argparse.Namespace
+) -> list[object]:
+    measures = {
+        name: partial(_events_per_second, recorder, writers, options.batches)
+        for name, recorder in recorders.items()
+    }
+    return compare(f"{writers} threads", measures, options.rounds)
 
 
 def _events_per_second(recorder: Recorder, writers: int, batches: int) -> float:

@@ -1,4 +1,4 @@
-"""How many events a second pass through a follower, beside the follower of the eventsourcing library.
+"""How many events a second pass through a follower, beside the eventsourcing library's own.
 
 Run `python -m tests.benchmarks.bench_follower`. Both take in the same logs with the same policies:
 PaySaga's `Following` in batches, the library's `Follower.pull_and_process` one transaction at a
@@ -15,7 +15,7 @@ from uuid import UUID, uuid4, uuid5
 
 import psutil
 from eventsourcing.application import ProcessingEvent
-from eventsourcing.persistence import InfrastructureFactory, ProcessRecorder
+from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.postgres import PostgresFactory, PostgresProcessRecorder
 from eventsourcing.utils import Environment
 from psycopg import Cursor
@@ -77,7 +77,7 @@ class LibraryPersistence:
             "PROCESS_RECORDER_TOPIC": f"{__name__}:LibraryRecorder",
         }
 
-    def factory(self, env: Environment) -> InfrastructureFactory[ProcessRecorder]:
+    def factory(self, env: Environment) -> InfrastructureFactory[Any]:
         """See `application.ports.Persistence`. Tables are named apart from PaySaga's."""
         return PostgresFactory(Environment(f"Library{env.name}", {**env, **self._env}))
 
@@ -92,7 +92,7 @@ class OneByOne(BatchFollower):
         assert processing.tracking is not None
         work = Work(self, processing.tracking)  # type: ignore[arg-type]
         with acting(caused_by(event, self.name, self.clock.now())):
-            super().policy(event, work)  # type: ignore[arg-type]
+            super().policy(event, work)
         work.settle()
         processing.events.extend(work.events)
         if work.rows:
@@ -182,10 +182,11 @@ class Setting:
         self.sagas = PaymentSagasFollower(self._persistence, clock, timings, PROVIDER)
         self.library_view = LibraryPaymentsView(library, clock)
         self.library_sagas = LibrarySagas(library, clock, timings, PROVIDER)
-        for follower, leaders in (
+        leaders_of: list[tuple[OneByOne, list[EventLog[Any]]]] = [
             (self.library_view, [self.payments]),
             (self.library_sagas, [self.payments, self.gateway]),
-        ):
+        ]
+        for follower, leaders in leaders_of:
             for leader in leaders:
                 follower.follow(leader.name, leader.notification_log)
                 follower.mappers[leader.name] = leader.mapper
@@ -291,9 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ["follower", "library", "PaySaga", "median ratio"],
             compare(setting, options.rounds, options.payments),
         )
-        table(
-            "Memory while following", ["events", "MiB"], memory(setting, options.memory_events)
-        )
+        table("Memory while following", ["events", "MiB"], memory(setting, options.memory_events))
         setting.close()
 
 

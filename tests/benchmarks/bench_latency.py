@@ -1,4 +1,4 @@
-"""How long after a commit its followers have committed what follows from it, with nothing else to do.
+"""How long after a commit an idle runner has committed what follows from it.
 
 Run `python -m tests.benchmarks.bench_latency`. The runner is a process of its own, as in
 production; this process commits a payment and listens for what the followers commit.
@@ -70,9 +70,7 @@ def measure(database_url: str, payments: int) -> dict[str, list[float]]:
     return found
 
 
-def hear(
-    connection: psycopg.Connection, payment_id: UUID, channels: set[str]
-) -> dict[str, float]:
+def hear(connection: psycopg.Connection, payment_id: UUID, channels: set[str]) -> dict[str, float]:
     """When each channel was first heard of.
 
     Raises:

@@ -88,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append([name, rate, rate * figures[0][1], f"{figures[0][1]:.0f}"])
     table("Test mode", ["way", "payments/s", "events/s", "events of a payment"], rows)
     table(
-        "Transcoding an event", ["events", "bytes", "write µs", "read µs"], transcoding(options.payments)
+        "Transcoding an event",
+        ["events", "bytes", "write µs", "read µs"],
+        transcoding(options.payments),
     )
 
 

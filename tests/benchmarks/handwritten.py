@@ -29,7 +29,6 @@ CREATE TABLE IF NOT EXISTS hand_payments (
     currency text NOT NULL, description text NOT NULL, transaction_ref text, page_url text,
     created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE INDEX IF NOT EXISTS hand_payments_by_time ON hand_payments (created_at DESC, payment_id DESC);
 CREATE INDEX IF NOT EXISTS hand_payments_by_status
     ON hand_payments (status, created_at DESC, payment_id DESC);
 CREATE TABLE IF NOT EXISTS hand_audit (
@@ -37,7 +36,10 @@ CREATE TABLE IF NOT EXISTS hand_audit (
     detail jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now()
 );
 """
-INSERT = "INSERT INTO hand_payments (payment_id, status, amount, currency, description) VALUES (%s, 'initiated', %s, %s, %s)"
+INSERT = (
+    "INSERT INTO hand_payments (payment_id, status, amount, currency, description) "
+    "VALUES (%s, 'initiated', %s, %s, %s)"
+)
 OPENED = (
     "UPDATE hand_payments SET status = 'processing', transaction_ref = %s, page_url = %s, "
     "updated_at = now() WHERE payment_id = %s RETURNING *"
@@ -47,9 +49,14 @@ SETTLED = (
     "WHERE payment_id = %s AND status = 'processing' AND amount = %s AND currency = %s"
 )
 AUDIT = "INSERT INTO hand_audit (payment_id, step, detail) VALUES (%s, %s, %s)"
-LIST = "SELECT * FROM hand_payments WHERE status = %s ORDER BY created_at DESC, payment_id DESC LIMIT %s"
+ONE = "SELECT * FROM hand_payments WHERE payment_id = %s"
+LIST = (
+    "SELECT * FROM hand_payments WHERE status = %s "
+    "ORDER BY created_at DESC, payment_id DESC LIMIT %s"
+)
 GATEWAY_TIMEOUT_SECONDS = 15
 LIMIT_MAX = 100
+CALLBACK_PATH = "/v1/webhooks/paytabs"
 
 
 class Gateway:
@@ -73,7 +80,7 @@ class Gateway:
             "cart_description": order["description"],
             "cart_currency": order["currency"],
             "cart_amount": str(amount),
-            "callback": f"{self._settings.base_url}/v1/webhooks/paytabs",
+            "callback": f"{self._settings.base_url}{CALLBACK_PATH}",
             "return": f"{self._settings.base_url}/v1/return/paytabs/{payment_id}",
         }
         answer = self._local.session.post(
@@ -86,68 +93,79 @@ class Gateway:
         return dict(answer.json())
 
 
-def create_app(settings: Settings) -> Flask:
+class HandWritten:
     """The whole service: create, list, and the gateway's callback."""
-    app = Flask(__name__)
-    gateway = Gateway(settings)
-    keys = {f"Bearer {key.secret.get_secret_value()}" for key in settings.api_keys}
-    pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
-        settings.conninfo,
-        min_size=1,
-        max_size=settings.database_pool_size,
-        kwargs={"row_factory": dict_row},
-        open=True,
-    )
 
-    @app.before_request
-    def authenticate() -> Response | None:
-        if request.path != "/v1/webhooks/paytabs" and request.headers.get("Authorization") not in keys:
-            return _answer({"code": "unauthorized"}, 401)
-        return None
+    def __init__(self, settings: Settings) -> None:
+        self._gateway = Gateway(settings)
+        self._keys = {f"Bearer {key.secret.get_secret_value()}" for key in settings.api_keys}
+        self._pool: ConnectionPool[Connection[DictRow]] = ConnectionPool(
+            settings.conninfo,
+            min_size=1,
+            max_size=settings.database_pool_size,
+            kwargs={"row_factory": dict_row},
+            open=True,
+        )
 
-    @app.post("/v1/payments")
-    def create() -> Response:
+    def app(self) -> Flask:
+        """The Flask app around it."""
+        app = Flask(__name__)
+        app.before_request(self.authenticate)
+        app.add_url_rule("/v1/payments", view_func=self.create, methods=["POST"])
+        app.add_url_rule("/v1/payments", view_func=self.show_list)
+        app.add_url_rule("/v1/payments/<uuid:payment_id>", view_func=self.show)
+        app.add_url_rule(CALLBACK_PATH, view_func=self.notified, methods=["POST"])
+        return app
+
+    def authenticate(self) -> Response | None:
+        """401 for calls of merchants without a known key."""
+        is_callback = request.path == CALLBACK_PATH
+        if is_callback or request.headers.get("Authorization") in self._keys:
+            return None
+        return _answer({"code": "unauthorized"}, 401)
+
+    def create(self) -> Response:
+        """Records a payment, has its page opened and records that too."""
         order = simplejson.loads(request.get_data(), use_decimal=True)
         payment_id, amount = uuid4(), Decimal(str(order["amount"])).quantize(Decimal("0.01"))
-        with pool.connection() as connection:
-            connection.execute(
-                INSERT, (payment_id, amount, order["currency"], order["description"])
-            )
+        with self._pool.connection() as connection:
+            values = (payment_id, amount, order["currency"], order["description"])
+            connection.execute(INSERT, values)
             _audit(connection, payment_id, "initiated", order)
-        page = gateway.open_page(payment_id, amount, order)
-        with pool.connection() as connection:
-            row = connection.execute(
-                OPENED, (page["tran_ref"], page["redirect_url"], payment_id)
-            ).fetchone()
+        page = self._gateway.open_page(payment_id, amount, order)
+        with self._pool.connection() as connection:
+            opened = (page["tran_ref"], page["redirect_url"], payment_id)
+            row = connection.execute(OPENED, opened).fetchone()
             _audit(connection, payment_id, "processing", page)
         return _answer(_document(row or {}), 201)
 
-    @app.get("/v1/payments")
-    def show_list() -> Response:
+    def show_list(self) -> Response:
+        """Payments of one status, newest first."""
         limit = min(int(request.args.get("limit", 20)), LIMIT_MAX)
-        with pool.connection() as connection:
+        with self._pool.connection() as connection:
             rows = connection.execute(LIST, (request.args["status"], limit)).fetchall()
         return _answer({"data": [_document(row) for row in rows], "nextCursor": None})
 
-    @app.post("/v1/webhooks/paytabs")
-    def notified() -> Response:
+    def show(self, payment_id: UUID) -> Response:
+        """One payment."""
+        with self._pool.connection() as connection:
+            row = connection.execute(ONE, (payment_id,)).fetchone()
+        return _answer(_document(row), 200) if row else _answer({"code": "not_found"}, 404)
+
+    def notified(self) -> Response:
+        """Settles a payment when the callback is signed and its amount is right."""
         body = request.get_data()
-        signature = hmac.new(gateway.key.encode(), body, sha256).hexdigest()
+        signature = hmac.new(self._gateway.key.encode(), body, sha256).hexdigest()
         if not hmac.compare_digest(signature, request.headers.get("Signature", "")):
             return _answer({"code": "invalid_signature"}, 401)
         report = simplejson.loads(body, use_decimal=True)
-        payment_id = UUID(report["cart_id"])
+        payment_id, amount = UUID(report["cart_id"]), Decimal(report["tran_total"])
         is_paid = report["payment_result"]["response_status"] == "A"
         status = "completed" if is_paid else "failed"
-        with pool.connection() as connection:
-            connection.execute(
-                SETTLED,
-                (status, payment_id, Decimal(report["tran_total"]), report["tran_currency"]),
-            )
+        with self._pool.connection() as connection:
+            connection.execute(SETTLED, (status, payment_id, amount, report["tran_currency"]))
             _audit(connection, payment_id, status, report)
         return _answer({})
-
-    return app
 
 
 def _audit(connection: Connection[DictRow], payment_id: UUID, step: str, detail: Any) -> None:
@@ -182,7 +200,7 @@ class HandWrittenServer(WebServer):
 
     def load(self) -> Flask:
         """See `WebServer.load`."""
-        return create_app(self._own_settings)
+        return HandWritten(self._own_settings).app()
 
 
 def main() -> None:

@@ -103,13 +103,11 @@ def seconds_together(jobs: Sequence[Callable[[], object]]) -> float:
     return elapsed
 
 
-def in_turns(
-    contenders: Mapping[str, Callable[[], float]], rounds: int
-) -> dict[str, list[float]]:
+def in_turns(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
     """Measures each contender once a round, the order turned round every time."""
     figures: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds):
-        names = list(contenders) if number % 2 == 0 else list(reversed(contenders))
+        names = list(contenders) if number % 2 == 0 else [*contenders][::-1]
         for name in names:
             figures[name].append(contenders[name]())
     return figures
@@ -132,7 +130,11 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     widths = [max(len(row[number]) for row in cells) for number in range(len(columns))]
     print(f"\n{title}\n")
     for number, row in enumerate(cells):
-        print("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |")
+        print(
+            "| "
+            + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True))
+            + " |"
+        )
         if number == 0:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
 

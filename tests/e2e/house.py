@@ -99,6 +99,23 @@ class Api:
     def cancel(self, payment_id: str, **more: Any) -> requests.Response:
         return self.request("POST", f"/v1/payments/{payment_id}/cancel", **more)
 
+    def capture(self, payment_id: str, **fields: Any) -> requests.Response:
+        return self.request("POST", f"/v1/payments/{payment_id}/capture", json=fields)
+
+    def refund(self, payment_id: str, key: str | None = None, **fields: Any) -> requests.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        path = f"/v1/payments/{payment_id}/refunds"
+        return self.request("POST", path, json=fields, headers=headers)
+
+    def refunded(self, payment_id: str, **fields: Any) -> dict[str, Any]:
+        answer = self.refund(payment_id, **fields)
+        assert answer.status_code == 201, answer.text
+        return dict(answer.json())
+
+    def operate(self, payment_id: str, action: str) -> requests.Response:
+        """An operator's `retry` or `compensate` of the payment's saga."""
+        return self.request("POST", f"/v1/payments/{payment_id}/saga/{action}")
+
     def payment(self, payment_id: str, **query: Any) -> dict[str, Any]:
         answer = self.get(f"/v1/payments/{payment_id}", **query)
         assert answer.status_code == 200, answer.text
@@ -159,6 +176,16 @@ class Customer:
             f"{self.url}/books", params={"cart_prefix": payment_id}, timeout=WAIT_SECONDS
         )
         return dict(answer.json())
+
+    def kinds(self, payment_id: str) -> list[tuple[str, str, str]]:
+        """Kind, status and amount of the payment's transactions, oldest first."""
+        return [
+            (str(found["tran_type"]), str(found["status"]), str(found["cart_amount"]))
+            for found in reversed(self.transactions(payment_id))
+        ]
+
+    def behave_well(self) -> None:
+        assert self.http.delete(f"{self.url}/behaviour", timeout=WAIT_SECONDS).ok
 
     def behave(self, **wishes: Any) -> None:
         answer = self.http.put(f"{self.url}/behaviour", json=wishes, timeout=WAIT_SECONDS)

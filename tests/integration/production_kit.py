@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from threading import RLock
 from typing import Any
@@ -18,7 +19,7 @@ from application.payments import NewPayment
 from application.vault import Vault
 from domain.event import EventContext, Metadata, acting
 from domain.gateway_report import GatewayReport, payment_id_of
-from domain.money import money
+from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaTimings
@@ -28,6 +29,7 @@ from system.applications import LOG_NAMES, Applications
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
+from system.parking import list_parked
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
 from system.runner import Runner
@@ -82,6 +84,15 @@ def context() -> Any:
     return acting(EventContext(Metadata(str(uuid4()), source="test"), SystemClock().now()))
 
 
+LOCKED = frozenset(
+    {
+        *("open_page", "query_cart", "query_transaction", "refund", "capture", "void"),
+        *("pay", "decline", "cancel", "refund_in_dashboard", "fall_ill"),
+    }
+)
+"""What touches the books of the gateway's double."""
+
+
 class OneAtATime(GatewayDouble):
     """The double's books are kept by one thread at a time."""
 
@@ -91,12 +102,12 @@ class OneAtATime(GatewayDouble):
 
     def __getattribute__(self, name: str) -> Any:
         found = super().__getattribute__(name)
-        if name not in {"open_page", "refund", "query_cart", "query_transaction"}:
+        if name not in LOCKED:
             return found
 
-        def locked(*arguments: Any) -> Any:
+        def locked(*arguments: Any, **options: Any) -> Any:
             with self._lock:
-                return found(*arguments)
+                return found(*arguments, **options)
 
         return locked
 
@@ -159,10 +170,35 @@ class Production:
         with context():
             self.applications.payments.cancel(payment_id, reason)
 
+    def capture_payment(self, payment_id: UUID, amount: Money | None = None) -> None:
+        """See `SystemUnderTest`."""
+        with context():
+            self.applications.payments.capture(payment_id, amount)
+
+    def refund_payment(
+        self, payment_id: UUID, amount: Money | None = None, reason: str | None = None
+    ) -> UUID:
+        """See `SystemUnderTest`."""
+        refund_id = uuid4()
+        with context():
+            self.applications.payments.refund(payment_id, refund_id, amount, reason)
+        return refund_id
+
+    def retry(self, payment_id: UUID, actor: str = "operator") -> None:
+        """See `SystemUnderTest`."""
+        with context():
+            self.applications.sagas.retry(PaymentSaga.create_id(payment_id), actor)
+
+    def compensate(self, payment_id: UUID, actor: str = "operator") -> None:
+        """See `SystemUnderTest`."""
+        with context():
+            self.applications.sagas.compensate(PaymentSaga.create_id(payment_id), actor)
+
     def receive(self, report: GatewayReport) -> UUID:
         """See `SystemUnderTest`."""
         payload = _to_json(public_value(report, lambda sealed: None))
         payment_id = payment_id_of(report.cart_id)
+        is_known = payment_id is not None and bool(self.applications.payments.history(payment_id))
         notification = GatewayNotification(
             self.gateway.name, report, json.loads(payload), {}, "0" * 64, SystemClock().now()
         )
@@ -172,8 +208,7 @@ class Production:
                 body=payload,
                 headers={},
                 ip_address="203.0.113.9",
-                is_known=payment_id is not None
-                and bool(self.applications.payments.history(payment_id)),
+                payment_id=payment_id if is_known else None,
             )
 
     def _notify(self, report: GatewayReport) -> None:
@@ -236,6 +271,79 @@ def production(url: str, **options: Any) -> Iterator[Production]:
     """The real system on a fresh database, running."""
     with store(url) as persistence, running(Production(persistence, **options)) as process:
         yield process
+
+
+@dataclass
+class Node:
+    """The followers of one process, without a dispatcher: no outside work is done."""
+
+    persistence: PostgresPersistence
+    applications: Applications
+    listener: Listener
+    runner: Runner
+
+    def start(self) -> None:
+        """Starts to follow."""
+        self.listener.start()
+        self.runner.start()
+
+    def stop(self) -> None:
+        """Stops in good order."""
+        self.runner.stop()
+        self.listener.stop()
+
+    def create_payment(self, description: str = "Tea", payment_id: UUID | None = None) -> UUID:
+        """Records a request for a payment of 10.00 SAR."""
+        with context():
+            new = NewPayment(money("10.00", "SAR"), description)
+            return self.applications.payments.initiate(new, payment_id)[0].id
+
+    def cancel_payment(self, payment_id: UUID) -> None:
+        """Cancels a payment."""
+        with context():
+            self.applications.payments.cancel(payment_id, "test")
+
+    def query(self, statement: str, *parameters: object) -> list[dict[str, object]]:
+        """The rows that a statement gives."""
+        with self.persistence.connection() as connection:
+            return connection.execute(statement.encode(), parameters).fetchall()
+
+
+@contextmanager
+def node(url: str, name: str = "one") -> Iterator[Node]:
+    """A node whose runner is not started yet; its connections are closed at the end."""
+    with store(url) as persistence:
+        applications, listener = applications_on(persistence), Listener(url)
+        yield Node(
+            persistence, applications, listener, Runner(applications, persistence, listener, name)
+        )
+
+
+class Poison:
+    """Makes the view of payments choke on the events of some payments."""
+
+    def __init__(self, at: Node) -> None:
+        self.payments: set[UUID] = set()
+        self.tasted = 0
+        view = at.applications.payments_view
+        self._swallow: Callable[[Any], Any] = view.project
+        view.project = self._project  # type: ignore[method-assign]
+
+    def _project(self, event: Any) -> Any:
+        if event.originator_id in self.payments:
+            self.tasted += 1
+            raise ValueError("poison")
+        return self._swallow(event)
+
+
+def poisoned_payment(at: Node, poison: Poison) -> UUID:
+    """A payment of which two events are parked."""
+    payment_id, before = uuid4(), len(list_parked(at.persistence))
+    poison.payments.add(payment_id)
+    at.create_payment("bad", payment_id)
+    at.cancel_payment(payment_id)
+    until(lambda: len(list_parked(at.persistence)) == before + 2, "parking")
+    return payment_id
 
 
 def kill_connections(url: str, but: int = 0) -> int:

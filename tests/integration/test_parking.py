@@ -1,32 +1,22 @@
 """Events that a follower cannot take in are set aside, and nothing else waits for them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import pytest
 from eventsourcing.persistence import IntegrityError
 
 from system.parking import ParkedEvent, list_parked, retry_parked, skip_parked
 from system.positions import positions
-from tests.integration.production import Node, node, until
-
-
-class Poison:
-    """Makes the view of payments choke on the events of some payments."""
-
-    def __init__(self, at: Node) -> None:
-        self.payments: set[UUID] = set()
-        self.tasted = 0
-        view = at.applications.payments_view
-        self._swallow: Callable[[Any], Any] = view.project
-        view.project = self._project  # type: ignore[method-assign]
-
-    def _project(self, event: Any) -> Any:
-        if event.originator_id in self.payments:
-            self.tasted += 1
-            raise ValueError("poison")
-        return self._swallow(event)
+from tests.integration.production_kit import (
+    Node,
+    Poison,
+    context,
+    node,
+    poisoned_payment,
+    until,
+)
 
 
 @pytest.fixture
@@ -41,16 +31,6 @@ def running(database_url: str) -> Iterator[Node]:
 
 def seen(at: Node) -> int:
     return int(str(at.query("SELECT count(*) FROM view_payments")[0]["count"]))
-
-
-def poisoned_payment(at: Node, poison: Poison) -> UUID:
-    """A payment of which two events are parked."""
-    payment_id = uuid4()
-    poison.payments.add(payment_id)
-    at.create_payment("bad", payment_id)
-    at.cancel_payment(payment_id)
-    until(lambda: len(parked(at)) == 2)
-    return payment_id
 
 
 def parked(at: Node) -> list[ParkedEvent]:
@@ -138,7 +118,7 @@ def test_parked_events_survive_the_process(database_url: str) -> None:
         first.stop()
     with node(database_url, "two") as second:
         second.start()
-        with second.acting():
+        with context():
             second.applications.payments.cancel(payment_id, "again")
         retry_parked(second.persistence, parked(second)[0].parked_id)
         until(lambda: not parked(second))

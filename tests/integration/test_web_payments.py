@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -357,9 +358,29 @@ def test_the_description_of_the_api_names_every_payment_call(home: House) -> Non
         "/v1/payments/{payment_id}",
         "/v1/payments/{payment_id}/cancel",
         "/v1/payments/{payment_id}/events",
+        "/v1/payments/{payment_id}/capture",
+        "/v1/payments/{payment_id}/refunds",
         "/v1/payments/{payment_id}/saga",
+        "/v1/payments/{payment_id}/saga/retry",
+        "/v1/payments/{payment_id}/saga/compensate",
+        "/v1/circuit-breakers",
+        "/v1/circuit-breakers/{name}",
+        "/v1/circuit-breakers/{name}/force-open",
+        "/v1/circuit-breakers/{name}/reset",
     }
     assert described["components"]["securitySchemes"]["apiKey"]["scheme"] == "bearer"
+
+
+def test_the_reference_page_names_every_call_and_loads_nothing_from_elsewhere(
+    home: House,
+) -> None:
+    answer = requests.get(f"{home.url}/docs", timeout=10)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/html")
+    described = requests.get(f"{home.url}/openapi.json", timeout=10).json()
+    for path in described["paths"]:
+        assert path in answer.text
+    assert not re.search(r"(src|href)=.?https?:", answer.text)
 
 
 def test_a_house_with_a_worker_is_ready(home: House) -> None:

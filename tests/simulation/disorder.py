@@ -22,12 +22,12 @@ class SystemInDisorder(SystemUnderTest):
     def __init__(self, seed: int, order: int) -> None:
         super().__init__(seed=seed)
         self.order = random.Random(order)
-        for following in self._followings:
+        for following in self.followings:
             following.batch_size = self.order.choice((1, 2, 7, 200))
 
     def turn(self) -> bool:
         """One turn of somebody; False when nobody has anything to do."""
-        hands = [*self._followings, None]
+        hands = [*self.followings, None]
         self.order.shuffle(hands)
         return any(self._moves(hand) for hand in hands)
 

@@ -10,7 +10,7 @@ from application.confirmations import Delivery
 from application.payment_gateway import Refusal, Refused, Unknown
 from domain.client import Address, ClientInfo
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
-from domain.money import money
+from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from system.testing import GatewayDouble, MerchantDouble
@@ -23,6 +23,8 @@ CLIENT = ClientInfo(
     address=Address(street="King Rd 1", city="Riyadh", country="SA"),
 )
 DUPLICATE = Refused(Refusal.DUPLICATE, "4", "Duplicate Request")
+NO_BALANCE = Refused(Refusal.INVALID_REQUEST, "342", "No balance")
+PART = money("4.00", "SAR")
 INVALID = Refused(Refusal.INVALID_REQUEST, "206", "Invalid currency code")
 RATE_LIMITED = Refused(Refusal.RATE_LIMITED, "5", "Too many requests", 500)
 TIME_OUT = Unknown("time-out")
@@ -39,6 +41,24 @@ class System(Protocol):
         ...
 
     def cancel_payment(self, payment_id: UUID, reason: str = ...) -> None:
+        """See `SystemUnderTest`."""
+        ...
+
+    def capture_payment(self, payment_id: UUID, amount: Money | None = None) -> None:
+        """See `SystemUnderTest`."""
+        ...
+
+    def refund_payment(
+        self, payment_id: UUID, amount: Money | None = None, reason: str | None = None
+    ) -> UUID:
+        """See `SystemUnderTest`."""
+        ...
+
+    def retry(self, payment_id: UUID, actor: str = ...) -> None:
+        """See `SystemUnderTest`."""
+        ...
+
+    def compensate(self, payment_id: UUID, actor: str = ...) -> None:
         """See `SystemUnderTest`."""
         ...
 
@@ -246,6 +266,99 @@ def refund_notified(s: System) -> UUID:
     return payment_id
 
 
+def authorized(s: System) -> UUID:
+    """The customer has authorized the amount; the merchant has not taken it."""
+    payment_id = opened(s, capture_method="manual")
+    s.gateway.pay(payment_id)
+    s.run()
+    return payment_id
+
+
+def captured(s: System) -> UUID:
+    """The merchant takes all of what was authorized."""
+    payment_id = authorized(s)
+    s.capture_payment(payment_id)
+    s.run()
+    return payment_id
+
+
+def captured_in_part(s: System) -> UUID:
+    """The merchant takes less than was authorized; the rest is let go."""
+    payment_id = authorized(s)
+    s.capture_payment(payment_id, PART)
+    s.run()
+    return payment_id
+
+
+def capture_refused(s: System) -> UUID:
+    """The gateway will not take the money, and does when it is asked again."""
+    payment_id = authorized(s)
+    s.gateway.fall_ill(outcome=INVALID)
+    s.capture_payment(payment_id)
+    s.run()
+    s.capture_payment(payment_id)
+    s.run()
+    return payment_id
+
+
+def cancelled_when_authorized(s: System) -> UUID:
+    """The merchant lets an authorization go."""
+    payment_id = authorized(s)
+    s.cancel_payment(payment_id)
+    s.run()
+    return payment_id
+
+
+def refunded(s: System) -> UUID:
+    """The merchant gives everything back."""
+    payment_id = paid(s)
+    s.refund_payment(payment_id, reason="broken")
+    s.run()
+    return payment_id
+
+
+def refunded_in_part(s: System) -> UUID:
+    """The merchant gives a part of a captured payment back."""
+    payment_id = captured(s)
+    s.refund_payment(payment_id, PART)
+    s.run()
+    return payment_id
+
+
+def refund_refused(s: System) -> UUID:
+    """The gateway will not give the money back."""
+    payment_id = paid(s)
+    s.gateway.fall_ill(outcome=NO_BALANCE)
+    s.refund_payment(payment_id)
+    s.run()
+    return payment_id
+
+
+def refunded_in_dashboard(s: System) -> UUID:
+    """Somebody gives money back in the gateway's dashboard."""
+    payment_id = paid(s)
+    s.gateway.refund_in_dashboard(payment_id, PART)
+    s.run()
+    return payment_id
+
+
+def parked(s: System) -> UUID:
+    """Late money that the gateway will not give back; a person has to look."""
+    payment_id = cancelled_before_paying(s)
+    s.gateway.fall_ill(outcome=NO_BALANCE)
+    s.gateway.pay(payment_id)
+    s.run()
+    return payment_id
+
+
+def resumed(s: System) -> UUID:
+    """An operator lets a parked saga try again, and the money goes back."""
+    payment_id = parked(s)
+    s.retry(payment_id)
+    s.run()
+    return payment_id
+
+
 SEED_STORIES: tuple[Story, ...] = (
     paid,
     paid_without_callback_url,
@@ -261,6 +374,15 @@ SEED_STORIES: tuple[Story, ...] = (
     merchant_failing,
     unknown_payment,
     refund_notified,
+    captured,
+    captured_in_part,
+    capture_refused,
+    cancelled_when_authorized,
+    refunded,
+    refunded_in_part,
+    refund_refused,
+    refunded_in_dashboard,
+    resumed,
 )
 """Stories in which no time has to pass."""
 

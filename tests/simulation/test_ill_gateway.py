@@ -11,8 +11,11 @@ from application.payment_gateway import Outcome, Refusal, Refused, Unknown
 from domain.gateway_call import Operation
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.money import money
-from domain.saga_steps import Step
+from domain.saga_money import ATTEMPTS_MAX, QUERIES_MAX
+from domain.saga_steps import SagaTimings, Step
+from system.handlers import Handler
 from system.testing import SystemUnderTest
+from system.work_item import WorkItem, WorkKind
 from tests.simulation import scenarios
 from tests.simulation.scenarios import DUPLICATE, INVALID, RATE_LIMITED, SHORTLY, TIME_OUT
 
@@ -185,6 +188,22 @@ def test_a_refusal_that_concerns_an_earlier_page_does_not_fail_the_payment() -> 
         assert s.payment(payment_id).status == "processing"
 
 
+PROOF_AFTER = SagaTimings().proof_after
+
+
+def refunds_get_lost(s: SystemUnderTest) -> Handler:
+    """A handler whose refunds never reach the gateway, and nobody knows."""
+    handle = s.handlers[WorkKind.GATEWAY_CALL]
+
+    def handled(item: WorkItem) -> None:
+        call = s.applications.sagas.get(item.aggregate_id).calls[item.work_id]
+        if call.operation is Operation.REFUND:
+            s.gateway.fall_ill(outcome=TIME_OUT)
+        handle(item)
+
+    return handled
+
+
 class TestMoneyOnItsWayBack:
     """Refunds that the saga asks for, when the gateway is not well."""
 
@@ -198,17 +217,52 @@ class TestMoneyOnItsWayBack:
             assert s.gateway.net_of(payment_id) == 0
             assert s.saga(payment_id).status == "compensated"
 
-    def test_a_refund_that_never_arrived_is_parked_for_a_person(self) -> None:
+    def test_a_refund_that_provably_never_arrived_is_asked_for_anew(self) -> None:
         with SystemUnderTest() as s:
             payment_id = scenarios.cancelled_before_paying(s)
             s.gateway.fall_ill(outcome=TIME_OUT)
             s.gateway.pay(payment_id)
+            s.wait(PROOF_AFTER)
+            assert operations(s).count("refund") == 1
+            s.wait(timedelta(minutes=2))
+            assert operations(s).count("refund") == 2
+            assert s.gateway.net_of(payment_id) == 0
+            assert s.saga(payment_id).status == "compensated"
+
+    def test_a_lost_refund_that_is_done_late_is_found_and_not_repeated(self) -> None:
+        with SystemUnderTest() as s:
+            payment_id = scenarios.cancelled_before_paying(s)
+            s.gateway.fall_ill(outcome=TIME_OUT, done_after=PROOF_AFTER / 2)
+            s.gateway.pay(payment_id)
+            s.wait(timedelta(hours=3))
+            assert operations(s).count("refund") == 1
+            assert s.gateway.net_of(payment_id) == 0
+            assert s.saga(payment_id).status == "compensated"
+
+    def test_a_refund_that_never_arrives_is_parked_for_a_person_after_some_attempts(self) -> None:
+        with SystemUnderTest() as s:
+            payment_id = scenarios.cancelled_before_paying(s)
+            s.handlers = {**s.handlers, WorkKind.GATEWAY_CALL: refunds_get_lost(s)}
+            s.gateway.pay(payment_id)
             s.wait(timedelta(hours=3))
             saga = s.saga(payment_id)
-            assert operations(s).count("refund") == 1
+            assert operations(s).count("refund") == ATTEMPTS_MAX
             assert saga.status == "parked"
             assert saga.parked_detail is not None
             assert "10.00" in saga.parked_detail
+
+    def test_a_refund_that_stays_pending_is_parked_after_so_many_questions(self) -> None:
+        with SystemUnderTest() as s:
+            payment_id = scenarios.cancelled_before_paying(s)
+            s.gateway.follow_up_status = TransactionStatus.PENDING
+            s.gateway.pay(payment_id)
+            s.wait(timedelta(days=30))
+            assert s.saga(payment_id).status == "compensating"
+            s.wait(timedelta(days=30))
+            saga = s.saga(payment_id)
+            assert operations(s).count("refund") == 1
+            assert sum(call.about is not None for call in saga.calls.values()) == QUERIES_MAX
+            assert saga.status == "parked"
 
     def test_a_refund_refused_for_now_is_asked_for_again(self) -> None:
         with SystemUnderTest() as s:
@@ -247,7 +301,7 @@ def test_an_interrupted_page_request_is_treated_as_lost() -> None:
         s.follow()
         item = s.agenda.claim_next(s.clock.now())
         assert item is not None
-        s.agenda.put_back(item.work_id, s.clock.now(), was_begun=True)
+        s.agenda.put_back(item, s.clock.now(), was_begun=True)
         s.wait(SHORTLY)
         assert operations(s) == ["open_page", "query_cart", "open_page"]
         assert len(s.gateway.transactions) == 1

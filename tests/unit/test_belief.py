@@ -23,8 +23,12 @@ EXPECTED = Expectation(
     cart_ids=[f"{PAYMENT_ID}-a1"],
     transaction_refs={PAGE_REF},
     current_ref=PAGE_REF,
+    capture=True,
 )
 FOLLOW_UPS = [TransactionKind.REFUND, TransactionKind.VOID, TransactionKind.RELEASE]
+
+
+AUTHORIZES = replace(EXPECTED, capture=False)
 
 
 def verdict(**changes: Any) -> Verdict:
@@ -81,6 +85,28 @@ def test_the_reason_of_a_doubt_names_both_amounts() -> None:
     assert "10.00" in judgement.reason
 
 
+def test_an_authorization_is_believed_where_one_was_asked_for_and_nowhere_else() -> None:
+    authorization = report(kind=TransactionKind.AUTHORIZATION)
+    assert judge(authorization, AUTHORIZES).verdict is Verdict.AUTHORIZED
+    assert judge(authorization, EXPECTED).verdict is Verdict.DOUBTED
+
+
+def test_a_sale_where_only_an_authorization_was_asked_for_is_doubted() -> None:
+    assert judge(report(), AUTHORIZES).verdict is Verdict.DOUBTED
+
+
+def test_an_authorization_of_other_money_is_doubted() -> None:
+    other = report(kind=TransactionKind.AUTHORIZATION, amount=money("10.01", "SAR"))
+    assert judge(other, AUTHORIZES).verdict is Verdict.DOUBTED
+
+
+def test_a_capture_is_believed_only_of_a_transaction_of_this_payment() -> None:
+    capture = {"kind": TransactionKind.CAPTURE, "transaction_ref": "TST0000000000009"}
+    ours, stranger = report(**capture, previous_ref=PAGE_REF), report(**capture)
+    assert judge(ours, EXPECTED).verdict is Verdict.PAID
+    assert judge(stranger, EXPECTED).verdict is Verdict.DOUBTED
+
+
 REPORTS = st.builds(
     GatewayReport,
     transaction_ref=st.sampled_from([PAGE_REF, "TST0000000000007"]),
@@ -99,6 +125,16 @@ def test_only_an_authorised_report_of_the_exact_money_is_ever_paid(said: Gateway
         assert said.amount == SAR_10
         assert said.kind in {TransactionKind.SALE, TransactionKind.CAPTURE}
         assert said.cart_id != "ORD-1" or said.previous_ref == PAGE_REF
+
+
+@given(REPORTS)
+def test_only_an_authorised_report_of_the_exact_money_is_ever_authorized(
+    said: GatewayReport,
+) -> None:
+    if judge(said, AUTHORIZES).verdict is Verdict.AUTHORIZED:
+        assert said.status is TransactionStatus.AUTHORISED
+        assert said.amount == SAR_10
+        assert said.kind is TransactionKind.AUTHORIZATION
 
 
 @given(REPORTS)

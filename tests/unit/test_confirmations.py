@@ -1,6 +1,7 @@
 """When merchants are told again."""
 
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,13 +16,16 @@ from application.confirmations import (
     next_attempt_at,
 )
 from domain.confirmation import Confirmation
+from domain.event import PaymentEventType
 from tests.unit.domain_kit import CALLBACK_URL, NOW, PAYMENT_ID, at
+
+COMPLETED = PaymentEventType.PAYMENT_COMPLETED
 
 
 def tried(times: int, payment_id: UUID = PAYMENT_ID) -> Confirmation:
     """A confirmation that failed so often already."""
     with at():
-        confirmation = Confirmation.request(payment_id, 3, CALLBACK_URL)
+        confirmation = Confirmation.request(payment_id, 3, COMPLETED, CALLBACK_URL)
         for _ in range(times):
             confirmation.fail_attempt(500, "HTTP 500", NOW)
     return confirmation
@@ -75,6 +79,16 @@ def test_a_confirmation_ends_once() -> None:
     assert confirmation.status == "delivered"
     assert confirmation.attempts == 2
     assert len(confirmation.pending_events) == 3
+
+
+def test_every_event_of_a_confirmation_says_what_is_told() -> None:
+    confirmation, given_up = tried(1), tried(0)
+    with at():
+        confirmation.deliver(200)
+        given_up.fail_attempt(410, "HTTP 410", None)
+    events: list[Any] = [*confirmation.pending_events, *given_up.pending_events]
+    assert {event.told for event in events} == {COMPLETED}
+    assert len(events) == 5
 
 
 def test_there_is_one_confirmation_for_each_event() -> None:

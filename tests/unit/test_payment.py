@@ -14,6 +14,7 @@ from domain.money import Money, money
 from domain.payment import (
     ALLOWED,
     CaptureExceedsAuthorized,
+    CapturePending,
     Failure,
     Payment,
     PaymentStatus,
@@ -144,6 +145,74 @@ def test_a_late_success_of_a_refused_refund_cannot_exceed_what_was_captured() ->
         with pytest.raises(RefundExceedsCaptured):
             payment.refund(REFUNDS[0], "TST2")
     assert payment.amount_refunded == SAR_10
+
+
+def test_nothing_is_no_refund_even_when_nothing_is_left() -> None:
+    payment = completed()
+    with at():
+        refund(payment, 0, "10.00")
+        with pytest.raises(RefundExceedsCaptured):
+            payment.request_refund(REFUNDS[1], payment.amount_refundable, None)
+    assert list(payment.refunds) == [REFUNDS[0]]
+
+
+def test_a_refund_made_in_the_dashboard_counts_and_is_marked_as_foreign() -> None:
+    payment = completed()
+    with at():
+        for _ in range(2):
+            payment.record_foreign_refund(REFUNDS[0], "TST2", money("4.00", "SAR"))
+    [event] = [e for e in payment.pending_events if isinstance(e, Payment.Refunded)]
+    assert (event.is_foreign, event.is_full) == (True, False)
+    assert payment.amount_refundable == money("6.00", "SAR")
+
+
+def authorized() -> Payment:
+    """A payment that the customer has authorized."""
+    payment = processing()
+    with at():
+        payment.authorize(report())
+    return payment
+
+
+def test_a_capture_that_is_under_way_is_not_asked_for_twice() -> None:
+    payment = authorized()
+    with at():
+        payment.request_capture(SAR_10)
+        payment.request_capture(SAR_10)
+    assert sum(isinstance(e, Payment.CaptureRequested) for e in payment.pending_events) == 1
+
+
+def test_another_capture_has_to_wait_for_the_first() -> None:
+    payment = authorized()
+    with at():
+        payment.request_capture(SAR_10)
+        with pytest.raises(CapturePending, match=r"10\.00 SAR"):
+            payment.request_capture(money("4.00", "SAR"))
+
+
+@pytest.mark.parametrize("amount", [money("10.01", "SAR"), money("10.00", "AED")])
+def test_more_than_was_authorized_cannot_be_captured(amount: Money) -> None:
+    payment = authorized()
+    with at(), pytest.raises(CaptureExceedsAuthorized):
+        payment.request_capture(amount)
+    assert payment.capture_pending is None
+
+
+def test_a_refused_capture_may_be_asked_for_again() -> None:
+    payment = authorized()
+    with at():
+        payment.request_capture(SAR_10)
+        payment.refuse_capture(DECLINED)
+        payment.request_capture(money("4.00", "SAR"))
+    assert payment.status is PaymentStatus.AUTHORIZED
+    assert payment.capture_pending == money("4.00", "SAR")
+
+
+def test_only_an_authorized_payment_can_be_captured() -> None:
+    for payment in (initiated(), processing(), completed()):
+        with at(), pytest.raises(InvalidTransition) as refusal:
+            payment.request_capture(SAR_10)
+        assert refusal.value.allowed_statuses == ["authorized"]
 
 
 class Model:

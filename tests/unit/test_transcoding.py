@@ -3,11 +3,11 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
+from itertools import pairwise
 from typing import Any
-from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import StoredEvent
@@ -16,18 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import domain
+from application.breaker_values import CircuitBreakerConfig, CircuitState, StateChange
 from application.confirmations import Delivery
-from application.payment_gateway import Refusal, Refused
 from application.transcoding import PaySagaMapper, PaySagaTranscoder, enum_fields
-from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_of
 from domain.money import Money
-from domain.payment import Failure, Payment
-from domain.security_incident import SecurityIncident
+from domain.payment import Payment
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
 from tests.simulation.scenarios import SEED_STORIES, SLOW_STORIES
-from tests.unit.domain_kit import NOW, PAYMENT_ID, SAR_10, at, completed, initiated, report
+from tests.unit.domain_kit import PAYMENT_ID, initiated, report
 
 Event = PaySagaAggregate.Event
 ABSTRACT = {"PaymentSaga.Event", "PaymentSaga.StepCompensationStarted", "Circuit.Changed"}
@@ -36,8 +34,13 @@ SHARED_TYPES = {
     PaymentEventType.SAGA_STEP_STARTED: {
         "PaymentSaga.StepStarted",
         "PaymentSaga.SettlementStarted",
+        "PaymentSaga.AuthorizationStarted",
     },
-    PaymentEventType.SAGA_STEP_SUCCEEDED: {"PaymentSaga.StepSucceeded", "PaymentSaga.PageOpened"},
+    PaymentEventType.SAGA_STEP_SUCCEEDED: {
+        "PaymentSaga.StepSucceeded",
+        "PaymentSaga.PageOpened",
+        "PaymentSaga.Captured",
+    },
 }
 """Public types that more than one class raises, on purpose."""
 
@@ -76,15 +79,15 @@ def mapper() -> PaySagaMapper:
 
 @cache
 def examples() -> dict[type, list[Event]]:
-    """Events of every class: of the stories and, where no story leads yet, made by hand."""
+    """Events of every class, out of the stories."""
     found: dict[type, list[Event]] = {}
-    for event in [*_of_stories(), *_by_hand()]:
+    for event in _of_stories():
         found.setdefault(type(event), []).append(event)
     return found
 
 
 def _of_stories() -> Iterator[Event]:
-    for story in (*SEED_STORIES, *SLOW_STORIES, _everything_goes_wrong):
+    for story in (*SEED_STORIES, *SLOW_STORIES, *SPECIAL_STORIES):
         with SystemUnderTest(seed=4) as s:
             story(s)
             for log in s.applications.by_name.values():
@@ -93,48 +96,51 @@ def _of_stories() -> Iterator[Event]:
 
 def _everything_goes_wrong(s: SystemUnderTest) -> None:
     s.merchant.answers.extend([Delivery(500)] * 20)
-    payment_id = scenarios.cancelled_before_paying(s)
-    s.gateway.fall_ill(outcome=Refused(Refusal.INVALID_REQUEST, "342", "No balance"))
-    s.gateway.pay(payment_id)
+    scenarios.parked(s)
     s.wait(timedelta(days=5))
 
 
-def _by_hand() -> list[Any]:
-    refund_id = UUID(int=1)
-    with at():
-        refunded, not_refunded = completed(), completed()
-        for payment in (refunded, not_refunded):
-            payment.request_refund(refund_id, SAR_10, "broken")
-        refunded.refund(refund_id, "TST2")
-        not_refunded.refuse_refund(refund_id, Failure("refund_refused", "No balance", "342"))
-        authorized = initiated()
-        authorized.process("TST1", "paytabs", None, NOW)
-        authorized.authorize(report())
-        incident = SecurityIncident.record(
-            PAYMENT_ID, kind="k", severity="low", ip_address="203.0.113.9", detail={"n": [1, None]}
-        )
-        made = (refunded, not_refunded, authorized, incident, _circuit())
-        return [event for aggregate in made for event in aggregate.pending_events]
+def _breaker_lives(s: SystemUnderTest) -> None:
+    """Calls open, try and close a breaker; an operator opens and closes it again."""
+    operations = s.applications.operations
+    states = (
+        CircuitState.CLOSED,
+        CircuitState.OPEN,
+        CircuitState.HALF_OPEN,
+        CircuitState.CLOSED,
+    )
+    for old, new in pairwise(states):
+        s.clock.move_to(s.clock.now() + timedelta(seconds=1))
+        with s.acting("circuit_breaker"):
+            operations.record_change(_change(old, new, s.clock.now()))
+    with s.acting("operator"):
+        operations.force_open("paytabs", "operator", 60_000)
+    s.clock.move_to(s.clock.now() + timedelta(seconds=1))
+    with s.acting("operator"):
+        operations.reset("paytabs", "operator")
 
 
-def _circuit() -> Circuit:
-    circuit = Circuit.watch("paytabs")
-    for number, state in enumerate(
-        (CircuitStatus.OPEN, CircuitStatus.HALF_OPEN, CircuitStatus.CLOSED), 1
-    ):
-        circuit.change(
-            state,
-            error_rate=62.5,
-            request_count=40,
-            failure_count=25,
-            last_failure_time=NOW,
-            next_retry_time=None,
-            configuration={"name": "paytabs", "errorThreshold": 50.0},
-            changed_at=NOW + timedelta(seconds=number),
-            actor=None,
-        )
-    return circuit
+def _change(old: CircuitState, new: CircuitState, now: datetime) -> StateChange:
+    return StateChange(
+        service_name="paytabs",
+        old_state=old,
+        new_state=new,
+        error_rate=62.5,
+        request_count=40,
+        failure_count=25,
+        last_failure_time=now,
+        next_retry_time=now + timedelta(minutes=1) if new is CircuitState.OPEN else None,
+        configuration=CircuitBreakerConfig("paytabs"),
+        changed_at=now,
+    )
 
+
+def _incident_of_every_kind(s: SystemUnderTest) -> None:
+    with s.acting("gateway"):
+        s.applications.operations.record_incident("k", "low", "203.0.113.9", {"n": [1, None]})
+
+
+SPECIAL_STORIES = (_everything_goes_wrong, _breaker_lives, _incident_of_every_kind)
 
 CLASSES = pytest.mark.parametrize("cls", event_classes(), ids=lambda cls: cls.__qualname__)
 

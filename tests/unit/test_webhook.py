@@ -3,6 +3,7 @@
 from dataclasses import replace
 from uuid import UUID
 
+from application.payment_gateway import GatewayNotification, Unreadable
 from domain.gateway_report import GatewayReport
 from domain.webhook import Webhook
 from system.testing import SystemUnderTest
@@ -66,3 +67,31 @@ def test_a_webhook_of_an_unknown_payment_names_no_payment() -> None:
         webhook = s.applications.webhooks.get(webhook_id)
         assert webhook.payment_id is None
         assert webhook.status == "failed"
+
+
+def test_an_unreadable_webhook_fails_at_once_and_stops_no_follower() -> None:
+    with SystemUnderTest() as s:
+        payment_id = scenarios.opened(s)
+        unread = GatewayNotification(
+            provider="paytabs",
+            report=Unreadable("tran_total: an amount is not a decimal number"),
+            payload={"tran_total": "1,000.00"},
+            personal={},
+            signature="0" * 64,
+            received_at=s.clock.now(),
+        )
+        with s.acting("gateway"):
+            webhook_id = s.applications.webhooks.receive(
+                unread, body=b"{}", headers={}, ip_address=None, payment_id=payment_id
+            )
+        s.run()
+        webhook = s.applications.webhooks.get(webhook_id)
+        assert (webhook.status, webhook.payment_id, webhook.report) == ("failed", payment_id, None)
+        told = {e["type"]: e["data"] for e in s.events() if e["aggregateId"] == str(webhook_id)}
+        assert told["webhook.received"]["transactionRef"] is None
+        assert told["webhook.failed"]["reason"] == (
+            "unreadable: tran_total: an amount is not a decimal number"
+        )
+        s.receive(scenarios.paid_report(s, payment_id))
+        s.run()
+        assert s.payment(payment_id).status == "completed"
