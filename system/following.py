@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import (
     IntegrityError,
     InterfaceError,
@@ -28,6 +29,10 @@ BATCH_SIZE = 200
 ATTEMPTS_BEFORE_PARKING = 3
 """How often an event is tried alone before it is set aside."""
 
+PATIENCE = 100
+"""How often an event is tried that came too early: what it speaks of was recorded before it, but
+in another log, which this follower has not read so far yet."""
+
 INFRASTRUCTURE_ERRORS = (OperationalError, InterfaceError, InternalError)
 """Errors that say nothing about the event in hand: the database is not there."""
 
@@ -38,6 +43,7 @@ class PolicyFailed(Exception):
     def __init__(self, index: int, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
         self.index = index
+        self.is_early = isinstance(error, AggregateNotFoundError)
 
 
 class FollowerParking:
@@ -80,6 +86,7 @@ class Following:
         self._parking = parking
         self._limit = batch_size
         self._attempts = 0
+        self._early = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
 
@@ -98,6 +105,7 @@ class Following:
         """Takes in the next batch and returns how many notifications it held.
 
         An event that the policy cannot take in is tried alone, and after some attempts parked.
+        One that came too early waits: 0 is returned, and it is tried again next time.
 
         Raises:
             IntegrityError: the batch lost a race; nothing was recorded. Call again: the next
@@ -122,7 +130,7 @@ class Following:
         except Exception as error:  # noqa: BLE001 - raised again, or parked with its event
             return self._isolate(notifications, error)
         self._limit = min(self._limit * 2, self.batch_size)
-        self._attempts = 0
+        self._attempts = self._early = 0
         return len(notifications)
 
     def take_in_parked(self, parked: ParkedEvent) -> None:
@@ -148,6 +156,9 @@ class Following:
         if failure.index > 0:
             self._take_in(notifications[: failure.index])
             return failure.index
+        if failure.is_early and self._early < PATIENCE:
+            self._early += 1
+            return 0
         return self._fail_alone(notifications[0], failure)
 
     def _isolate(self, notifications: Sequence[Notification], error: Exception) -> int:

@@ -86,7 +86,7 @@ def _check_books(world: "World", payment: Payment, saga: PaymentSaga) -> None:
         is_follow_up = report.kind in {TransactionKind.REFUND, TransactionKind.CAPTURE}
         is_ours = not report.cart_id[37:].startswith("a")
         is_moved = report.status in {TransactionStatus.AUTHORISED, TransactionStatus.PENDING}
-        moved[report.cart_id] += is_follow_up and is_ours and is_moved
+        moved[f"{report.kind} {report.cart_id}"] += is_follow_up and is_ours and is_moved
     require(max(moved.values(), default=0) <= 1, f"money moved twice: {moved}")
     if saga.status is SagaStatus.PARKED:
         return

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted
@@ -44,14 +45,12 @@ class World:
         self.gateway.tells_of_follow_ups = self.order.random() < 0.5
         self.followings = self._followings()
         self.ids: dict[int, UUID] = {}
-        self.refunds: list[tuple[UUID, Money]] = []
-        self.commands: list[Callable[[], None]] = []
+        self.commands: dict[UUID, Callable[[], None]] = {}
         self.mail: list[tuple[datetime, GatewayReport]] = []
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
         self.at_work: UUID | None = None
-        self.live: dict[UUID, object] = {}
 
     @property
     def now(self) -> datetime:
@@ -161,10 +160,6 @@ class World:
 
     def _follow(self, following: Following) -> None:
         following.advance()
-        self.remember(following)
-
-    def remember(self, following: Following) -> None:
-        """Keeps what a follower had in hand, to be compared with its replay."""
 
     def _work(self, work_id: UUID) -> None:
         item = self.system.agenda.claim(work_id)
@@ -251,7 +246,7 @@ class World:
                 self._do(action, self.ids[action.payment])
             except DomainError as refusal:
                 self._check_refusal(refusal, action)
-            except (LookupError, ValueError):
+            except (AggregateNotFoundError, LookupError, ValueError):
                 return
 
     def _check_refusal(self, refusal: DomainError, action: Action) -> None:
@@ -278,19 +273,19 @@ class World:
         doing = getattr(self, f"_do_{action.kind}")
         doing(payment_id, action)
 
-    def _command(self, command: Callable[[], None]) -> None:
-        self.commands.append(command)
+    def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
+        self.commands[payment_id] = command
         command()
 
     def _do_cancel(self, payment_id: UUID, action: Action) -> None:
-        self._command(lambda: self.system.cancel_payment(payment_id))
+        self._command(payment_id, lambda: self.system.cancel_payment(payment_id))
 
     def _do_capture(self, payment_id: UUID, action: Action) -> None:
-        self._command(lambda: self.system.capture_payment(payment_id))
+        self._command(payment_id, lambda: self.system.capture_payment(payment_id))
 
     def _do_capture_part(self, payment_id: UUID, action: Action) -> None:
         amount = part(self.system.payment(payment_id).amount, action.share)
-        self._command(lambda: self.system.capture_payment(payment_id, amount))
+        self._command(payment_id, lambda: self.system.capture_payment(payment_id, amount))
 
     def _do_refund(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount_refundable
@@ -310,12 +305,12 @@ class World:
             with self.system.acting("test"):
                 self.system.applications.payments.refund(payment_id, refund_id, amount, None)
 
-        self.commands.append(again)
+        self.commands[payment_id] = again
 
     def _do_again(self, payment_id: UUID, action: Action) -> None:
         """The newest command comes once more; that must change nothing unless it was refused."""
-        if self.commands:
-            self.commands[-1]()
+        if payment_id in self.commands:
+            self.commands[payment_id]()
 
     def _do_retry(self, payment_id: UUID, action: Action) -> None:
         self.system.retry(payment_id)
