@@ -161,7 +161,7 @@ class PaymentSaga(PaySagaAggregate):
         reason: str
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            """Nothing changes: what is doubted is not believed."""
+            aggregate.doubted_refs.append(self.report.transaction_ref)
 
     class DeadlineSet(Event):
         event_type = PaymentEventType.SAGA_DEADLINE_SET
@@ -388,6 +388,7 @@ class PaymentSaga(PaySagaAggregate):
         self.transaction_refs: set[str] = set()
         self.authorization: GatewayReport | None = None
         self.settlement: GatewayReport | None = None
+        self.doubted_refs: list[str] = []
         self.resolved: set[str | None] = set()
         self.refund_refs: set[str] = set()
         self.page_opened_at: datetime | None = None

@@ -64,9 +64,18 @@ class SagaCalls:
         for deadline, due_at in list(self.saga.deadlines.items()):
             self.trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
 
-    def ask_about(self, transaction_ref: str | None) -> None:
-        """Asks how a transaction stands."""
-        self.request(Operation.QUERY_TRANSACTION, self.now, transaction_ref=transaction_ref)
+    def ask_about(self, transaction_ref: str | None, due_at: datetime | None = None) -> None:
+        """Asks how a transaction stands, now unless said otherwise."""
+        when = due_at or self.now
+        self.request(Operation.QUERY_TRANSACTION, when, transaction_ref=transaction_ref)
+
+    def questions_about(self, transaction_ref: str) -> int:
+        """How often a transaction was asked about."""
+        return sum(
+            call.operation is Operation.QUERY_TRANSACTION
+            and call.transaction_ref == transaction_ref
+            for call in self.saga.calls.values()
+        )
 
     def ask_carts(self) -> None:
         """Asks for all that came of the payment's pages: money that was held, or paid in cash,

@@ -16,7 +16,7 @@ from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
-from domain.saga_money import NEEDS_OPERATOR, SagaMoney
+from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
 from domain.saga_values import Closing
 
@@ -28,6 +28,7 @@ class SagaDecider:
         self.saga = saga
         self.timings = timings
         self.gateway = gateway
+        self._is_cart_known = False
         self._calls = SagaCalls(saga, timings)
         self._money = SagaMoney(self._calls)
         self._compensation = SagaCompensation(self._calls, self._money)
@@ -57,7 +58,8 @@ class SagaDecider:
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
         else:
-            verdicts = [self._hear(report, is_verified=True) for report in reports]
+            self._is_cart_known = call.operation is Operation.QUERY_CART
+            verdicts = [self._hear(r, is_verified=True) for r in sorted(reports, key=_refers)]
             self._go_on(call, verdicts)
         self._conclude()
 
@@ -209,7 +211,14 @@ class SagaDecider:
             elif self.saga.is_running(Step.OPEN_AT_GATEWAY):
                 self._calls.open_page(self.now)
             else:
-                self._calls.ask_about(self.saga.transaction_ref)
+                self._ask_about_doubts()
+
+    def _ask_about_doubts(self) -> None:
+        page_ref = self.saga.transaction_ref
+        self._calls.ask_about(page_ref)
+        for ref in dict.fromkeys(self.saga.doubted_refs):
+            if ref != page_ref:
+                self._calls.ask_about(ref)
 
     def compensate(self, actor: str) -> None:
         """An operator gives the payment up: what was done is undone. A payment that the merchant
@@ -334,20 +343,35 @@ class SagaDecider:
         self._close(text, _closing_for(report, text))
 
     def _refunded_elsewhere(self, report: GatewayReport, *, is_verified: bool) -> None:
-        """A refund that we did not ask for: made in the dashboard. It is verified first."""
+        """A refund that we did not ask for: made in the dashboard. It is verified first; and it
+        may be heard of before the payment that it gives back."""
         ref = report.previous_ref or ""
         has_money = ref in {m.transaction_ref for m in self._money_known} | set(self.saga.returns)
-        is_news = report.transaction_ref not in self.saga.refund_refs
         is_ours = has_money or ref in self.saga.transaction_refs
-        is_done = report.status is TransactionStatus.AUTHORISED and report.amount is not None
-        if not (is_news and is_ours and is_done):
+        if not is_ours or report.transaction_ref in self.saga.refund_refs:
             return
-        if is_verified and has_money:
-            self._money.given_back_elsewhere(report)
-        elif has_money or not is_verified:
+        if not is_verified:
             self._calls.ask_about(report.transaction_ref)
+        elif not report.status.is_final:
+            self._ask_again(report)
+        elif report.status is TransactionStatus.AUTHORISED and has_money:
+            self._take_note_of(report)
+        elif not has_money and not self._is_cart_known:
+            self._calls.ask_carts()
+
+    def _ask_again(self, report: GatewayReport) -> None:
+        """The gateway has not decided about somebody else's refund."""
+        if self._calls.questions_about(report.transaction_ref) < QUERIES_MAX:
+            is_unknown = report.status is TransactionStatus.UNKNOWN
+            gap = self.timings.retry_max if is_unknown else self.timings.held_gap
+            self._calls.ask_about(report.transaction_ref, self.now + gap)
+
+    def _take_note_of(self, report: GatewayReport) -> None:
+        if self._money.could_be_given_back(report):
+            self._end_doubt()
+            self._money.given_back_elsewhere(report)
         else:
-            self._calls.ask_about(ref)
+            self._doubt(report, "it gives back more than was paid", is_verified=True)
 
     def _learn_page(self, report: GatewayReport) -> None:
         """A report may be quicker than the answer to our own call: it proves there is a page."""
@@ -407,6 +431,11 @@ class SagaDecider:
         is_open = self.saga.stage is not SagaStatus.COMPLETED
         if is_told and is_open and not self.saga.is_closing:
             self._trigger(PaymentSaga.Completed)
+
+
+def _refers(report: GatewayReport) -> bool:
+    """True when a transaction points to another one, which must be heard of first."""
+    return report.previous_ref is not None
 
 
 def _closing_for(report: GatewayReport, text: str) -> Closing:

@@ -229,6 +229,15 @@ class SagaMoney:
         if rest.amount > 0:
             self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
 
+    def could_be_given_back(self, report: GatewayReport) -> bool:
+        """True when somebody else's refund is within what its transaction took."""
+        taken = self._saga.returns.get(report.previous_ref or "")
+        settlement = self._saga.settlement
+        whole = taken.amount if taken else settlement.amount if settlement else None
+        if report.amount is None or whole is None or report.amount.currency != whole.currency:
+            return False
+        return report.amount <= whole
+
     def given_back_elsewhere(self, report: GatewayReport) -> None:
         """Somebody gave money back in the dashboard."""
         ref, refund_ref = report.previous_ref or "", report.transaction_ref

@@ -12,7 +12,12 @@ from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted
 from domain.errors import DomainError, InvalidTransition
-from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.gateway_report import (
+    GatewayReport,
+    TransactionKind,
+    TransactionStatus,
+    payment_id_of,
+)
 from domain.money import Money, minor_units, money
 from domain.payment import Payment
 from system.following import Following
@@ -31,6 +36,8 @@ STEPS_MAX = 3000
 """More steps than any moment needs: who is not quiet by then is running in circles."""
 SEEN_FOR = timedelta(minutes=65)
 """A customer may be busy on a page for so long without anybody being told (late 3-D Secure)."""
+SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CAPTURE}
+"""Forged reports of these must be doubted; others are asked after before they are believed."""
 NOBODY_WAITS = timedelta(seconds=1)
 
 
@@ -218,14 +225,24 @@ class World:
         """A callback comes, rightly signed, that is not true."""
         forged = faults.garbled(report, how)
         if forged is not None and forged != report:
-            self.forged.append(forged)
+            if report.kind in SALES:
+                self.forged.append(forged)
             self.system.receive(forged)
 
     def _may_be_lost(self, report: GatewayReport) -> bool:
-        """What a gateway that is asked about the payment's page would tell anyway."""
-        if report.kind is TransactionKind.REFUND:
-            return not report.cart_id.endswith(tuple("a1 a2 a3 a4 a5 a6".split()))
-        return True
+        """True for a callback that tells what the gateway is going to be asked about anyway."""
+        payment_id = payment_id_of(report.cart_id)
+        assert payment_id is not None
+        if report.previous_ref is None:
+            return self._is_watched(payment_id, report.transaction_ref)
+        is_foreign_refund = report.kind is TransactionKind.REFUND and report.cart_id[37] in "ak"
+        return not is_foreign_refund
+
+    def _is_watched(self, payment_id: UUID, transaction_ref: str) -> bool:
+        """True for the page that the customer was given, until late results are known."""
+        saga = self.system.saga(payment_id)
+        opened_at = saga.page_opened_at or self.now
+        return saga.transaction_ref == transaction_ref and self.now < opened_at + SEEN_FOR
 
     def _deliver_mail(self) -> None:
         now = self.now
@@ -323,10 +340,7 @@ class World:
     def _silently(self, payment_id: UUID, action: Action) -> bool:
         """A lost callback, if the page is known to be watched; otherwise somebody is told."""
         page = self.gateway.page_of(payment_id)
-        saga = self.system.saga(payment_id)
-        is_known = saga.transaction_ref == page.transaction_ref
-        opened_at = saga.page_opened_at or self.now
-        return action.how == "silently" and is_known and self.now < opened_at + SEEN_FOR
+        return action.how == "silently" and self._is_watched(payment_id, page.transaction_ref)
 
     def _do_pay(self, payment_id: UUID, action: Action) -> None:
         self.gateway.pay(payment_id, silently=self._silently(payment_id, action))
