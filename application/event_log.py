@@ -1,11 +1,12 @@
 """What all applications share: one event log each, commands that survive conflicts, a clock."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
+from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
     InfrastructureFactory,
     IntegrityError,
@@ -57,7 +58,11 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         Raises:
             AggregateNotFoundError: there is none.
         """
-        return self.repository.get(aggregate_id, version=version)
+        return self.repository.get(
+            aggregate_id,
+            version=version,
+            projector_func=_replayed,  # type: ignore[arg-type]
+        )
 
     def get_as_of(self, aggregate_id: UUID, moment: datetime) -> TAggregate:
         """The aggregate as it was at a moment.
@@ -118,6 +123,16 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         """
         if rows or any(aggregate.pending_events for aggregate in aggregates):
             self.save(*aggregates, rows=list(rows))
+
+
+def _replayed(
+    aggregate: TAggregate | None, events: Iterable[DomainEventProtocol[UUID]]
+) -> TAggregate | None:
+    """Applies events in order. The library's own projector asks of each event whether it has the
+    shape of one, which takes longer than applying it."""
+    for event in events:
+        aggregate = event.mutate(aggregate)  # type: ignore[attr-defined]
+    return aggregate
 
 
 class Work(ProcessingEvent[UUID]):

@@ -86,9 +86,7 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
             Verdict.DOUBTED,
             f"it speaks of {_written(report.amount)}, the payment is of {written(expected.amount)}",
         )
-    if report.kind is TransactionKind.CAPTURE and report.previous_ref not in (
-        expected.transaction_refs
-    ):
+    if report.kind is TransactionKind.CAPTURE and not _is_link_right(report, expected):
         return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
     if report.kind is TransactionKind.AUTHORIZATION:
         if expected.capture:
@@ -97,6 +95,12 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
     if report.kind is TransactionKind.SALE and not expected.capture:
         return Judgement(Verdict.DOUBTED, "it is a sale where an authorization was asked for")
     return Judgement(Verdict.PAID)
+
+
+def _is_link_right(report: GatewayReport, expected: Expectation) -> bool:
+    """A capture points to a transaction of ours; the gateway itself may say so by the cart."""
+    is_ours_by_cart = expected.is_verified and report.cart_id in expected.cart_ids
+    return is_ours_by_cart or report.previous_ref in expected.transaction_refs
 
 
 def _is_amount_right(report: GatewayReport, expected: Expectation) -> bool:

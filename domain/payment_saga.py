@@ -161,7 +161,7 @@ class PaymentSaga(PaySagaAggregate):
         reason: str
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.doubted_refs.append(self.report.transaction_ref)
+            """Nothing changes: what is doubted is not believed."""
 
     class DeadlineSet(Event):
         event_type = PaymentEventType.SAGA_DEADLINE_SET
@@ -352,9 +352,11 @@ class PaymentSaga(PaySagaAggregate):
         advice: str
         call_id: UUID | None
         """The call that came to nothing, if it was one."""
+        transaction_ref: str | None
+        """The transaction of which the gateway says what cannot be believed, if it is that."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.parked[self.call_id] = self.detail
+            aggregate.parked[self.call_id or self.transaction_ref] = self.detail
 
     class Resumed(Event):
         """An operator (`actor`), or the gateway's own word, ends one reason for parking.
@@ -366,11 +368,12 @@ class PaymentSaga(PaySagaAggregate):
         priority = Priority.HIGH
         actor: str
         call_id: UUID | None
+        transaction_ref: str | None
         status: SagaStatus
         parked_detail: str | None
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.parked.pop(self.call_id, None)
+            aggregate.parked.pop(self.call_id or self.transaction_ref, None)
 
     def __init__(
         self, payment_id: UUID, amount: Money, capture: bool, open_until: datetime
@@ -388,7 +391,6 @@ class PaymentSaga(PaySagaAggregate):
         self.transaction_refs: set[str] = set()
         self.authorization: GatewayReport | None = None
         self.settlement: GatewayReport | None = None
-        self.doubted_refs: list[str] = []
         self.resolved: set[str | None] = set()
         self.refund_refs: set[str] = set()
         self.page_opened_at: datetime | None = None
@@ -400,7 +402,7 @@ class PaymentSaga(PaySagaAggregate):
         self.is_closing = False
         self.closing: Closing | None = None
         self.is_record_closed = False
-        self.parked: dict[UUID | None, str] = {}
+        self.parked: dict[UUID | str | None, str] = {}
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:

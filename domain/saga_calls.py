@@ -27,13 +27,14 @@ class SagaCalls:
         """Records what was decided."""
         self.saga.trigger_event(event_class, **fields)
 
-    def resume(self, actor: str, call_id: UUID | None) -> None:
-        """Ends one reason for parking: the call `call_id`, or a doubt (None)."""
-        rest = [detail for key, detail in self.saga.parked.items() if key != call_id]
+    def resume(self, actor: str, reason: UUID | str | None) -> None:
+        """Ends one reason for parking: a call, or a transaction that was doubted."""
+        rest = [detail for key, detail in self.saga.parked.items() if key != reason]
         self.trigger(
             PaymentSaga.Resumed,
             actor=actor,
-            call_id=call_id,
+            call_id=reason if isinstance(reason, UUID) else None,
+            transaction_ref=reason if isinstance(reason, str) else None,
             status=self.saga.stage,
             parked_detail="; ".join(rest) or None,
         )
@@ -80,7 +81,12 @@ class SagaCalls:
     def ask_carts(self) -> None:
         """Asks for all that came of the payment's pages: money that was held, or paid in cash,
         arrives as a new transaction (PayTabs, section 7.5)."""
-        for cart_id in self.saga.cart_ids:
+        asked = {
+            call.cart_id
+            for call in self.saga.calls.values()
+            if call.operation is Operation.QUERY_CART and call.call_id not in self.saga.answered
+        }
+        for cart_id in [cart_id for cart_id in self.saga.cart_ids if cart_id not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:

@@ -195,30 +195,24 @@ class SagaDecider:
             self._close(why, Closing(PaymentStatus.CANCELLED, cancellation_reason=reason))
 
     def _ask(self) -> None:
-        """Asks about the customer's page; and about all there are, if it is not the only one."""
-        self._calls.ask_about(self.saga.transaction_ref)
-        if len(self.saga.cart_ids) > 1 and self.saga.is_closing:
+        """Asks about the customer's page; afterwards about all there are, if there are more."""
+        if self.saga.is_closing and len(self.saga.cart_ids) > 1:
             self._calls.ask_carts()
+        else:
+            self._calls.ask_about(self.saga.transaction_ref)
 
     # What operators want
 
     def retry(self, actor: str) -> None:
         """An operator has looked: what was given up is tried again."""
-        for call_id in list(self.saga.parked):
-            self._calls.resume(actor, call_id)
-            if call_id is not None:
-                self._money.try_again(self.saga.calls[call_id])
+        for reason in list(self.saga.parked):
+            self._calls.resume(actor, reason)
+            if isinstance(reason, UUID):
+                self._money.try_again(self.saga.calls[reason])
             elif self.saga.is_running(Step.OPEN_AT_GATEWAY):
                 self._calls.open_page(self.now)
             else:
-                self._ask_about_doubts()
-
-    def _ask_about_doubts(self) -> None:
-        page_ref = self.saga.transaction_ref
-        self._calls.ask_about(page_ref)
-        for ref in dict.fromkeys(self.saga.doubted_refs):
-            if ref != page_ref:
-                self._calls.ask_about(ref)
+                self._calls.ask_about(reason)
 
     def compensate(self, actor: str) -> None:
         """An operator gives the payment up: what was done is undone. A payment that the merchant
@@ -228,10 +222,10 @@ class SagaDecider:
         if self.saga.is_closing or self.saga.settlement:
             self.retry(actor)
             return
-        for call_id in list(self.saga.parked):
-            self._calls.resume(actor, call_id)
-            if call_id is not None:
-                self._money.try_again(self.saga.calls[call_id])
+        for reason in list(self.saga.parked):
+            self._calls.resume(actor, reason)
+            if isinstance(reason, UUID):
+                self._money.try_again(self.saga.calls[reason])
         closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
         self._close(f"given up by {actor}", closing)
 
@@ -257,6 +251,8 @@ class SagaDecider:
         if judgement.verdict is Verdict.DOUBTED:
             self._doubt(report, judgement.reason, is_verified=is_verified)
         else:
+            if is_verified:
+                self._end_doubt(report)
             self._act_on(judgement.verdict, report, is_verified=is_verified)
         return judgement.verdict
 
@@ -302,6 +298,7 @@ class SagaDecider:
                 advice=f"compare transaction {report.transaction_ref} with the gateway's "
                 "dashboard; then retry or compensate the saga",
                 call_id=None,
+                transaction_ref=report.transaction_ref,
             )
         elif self.saga.transaction_ref:
             self._calls.ask_about(self.saga.transaction_ref)
@@ -320,7 +317,7 @@ class SagaDecider:
         if known or self.saga.is_closing:
             self._money.give_back(report)
             return
-        self._end_doubt()
+        self._end_doubt(report)
         self._learn_page(report)
         self._trigger(PaymentSaga.StepSucceeded, step=Step.AWAIT_CUSTOMER)
         self._calls.clear_deadlines()
@@ -329,15 +326,15 @@ class SagaDecider:
         )
         self._trigger(started, step=Step.SETTLE, report=report)
 
-    def _end_doubt(self) -> None:
-        """The gateway has said something that fits and decides."""
-        if None in self.saga.parked:
-            self._calls.resume("gateway", None)
+    def _end_doubt(self, report: GatewayReport) -> None:
+        """The gateway has said something of the transaction that fits."""
+        if report.transaction_ref in self.saga.parked:
+            self._calls.resume("gateway", report.transaction_ref)
 
     def _refused(self, report: GatewayReport) -> None:
         if self.saga.settlement or self.saga.authorization or self.saga.is_closing:
             return
-        self._end_doubt()
+        self._end_doubt(report)
         self._learn_page(report)
         text = report.message or report.status.value
         self._close(text, _closing_for(report, text))
@@ -368,7 +365,7 @@ class SagaDecider:
 
     def _take_note_of(self, report: GatewayReport) -> None:
         if self._money.could_be_given_back(report):
-            self._end_doubt()
+            self._end_doubt(report)
             self._money.given_back_elsewhere(report)
         else:
             self._doubt(report, "it gives back more than was paid", is_verified=True)
@@ -421,7 +418,6 @@ class SagaDecider:
     # Backwards, and the end
 
     def _close(self, why: str, closing: Closing | None = None) -> None:
-        self._end_doubt()
         self._compensation.begin(why, closing)
 
     def _conclude(self) -> None:

@@ -258,7 +258,7 @@ class SagaMoney:
     def _unpark(self, call: Call) -> None:
         """The fate of a call is known now: that is no reason for an operator any more."""
         for parked_id in list(self._saga.parked):
-            if parked_id is not None and self._saga.calls[parked_id].cart_id == call.cart_id:
+            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id:
                 self._calls.resume("gateway", parked_id)
 
     def _not_found(self, call: Call) -> None:
@@ -284,4 +284,5 @@ class SagaMoney:
             advice=f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
             "retry the saga, or move the money there and the saga will take note of it",
             call_id=call.call_id,
+            transaction_ref=None,
         )
