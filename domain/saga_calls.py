@@ -65,6 +65,14 @@ class SagaCalls:
         for deadline, due_at in list(self.saga.deadlines.items()):
             self.trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
 
+    @property
+    def is_opening_page(self) -> bool:
+        """True while a request for a page has no answer yet."""
+        return any(
+            call.operation is Operation.OPEN_PAGE and call.call_id not in self.saga.answered
+            for call in self.saga.calls.values()
+        )
+
     def ask_about(self, transaction_ref: str | None, due_at: datetime | None = None) -> None:
         """Asks how a transaction stands, now unless said otherwise."""
         when = due_at or self.now

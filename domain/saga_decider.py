@@ -20,6 +20,9 @@ from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
 from domain.saga_values import Closing
 
+HASTY_QUESTIONS = 10
+"""How often a refund that nobody here asked for is asked about before that is left to the days."""
+
 
 class SagaDecider:
     """Decides for one saga. `gateway` is the provider's name, recorded with the page."""
@@ -28,7 +31,6 @@ class SagaDecider:
         self.saga = saga
         self.timings = timings
         self.gateway = gateway
-        self._is_cart_known = False
         self._calls = SagaCalls(saga, timings)
         self._money = SagaMoney(self._calls)
         self._compensation = SagaCompensation(self._calls, self._money)
@@ -58,7 +60,6 @@ class SagaDecider:
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
         else:
-            self._is_cart_known = call.operation is Operation.QUERY_CART
             verdicts = [self._hear(r, is_verified=True) for r in sorted(reports, key=_refers)]
             self._go_on(call, verdicts)
         self._conclude()
@@ -68,7 +69,8 @@ class SagaDecider:
         if self.saga.parked:
             return
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
-            self._calls.open_page(self.now)
+            if not self._calls.is_opening_page:
+                self._calls.open_page(self.now)
         elif Verdict.HELD in verdicts and call.operation is Operation.QUERY_TRANSACTION:
             self._calls.ask_carts()
         elif self.saga.is_running(Step.AWAIT_CUSTOMER):
@@ -209,8 +211,6 @@ class SagaDecider:
             self._calls.resume(actor, reason)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
-            elif self.saga.is_running(Step.OPEN_AT_GATEWAY):
-                self._calls.open_page(self.now)
             else:
                 self._calls.ask_about(reason)
 
@@ -300,10 +300,9 @@ class SagaDecider:
                 call_id=None,
                 transaction_ref=report.transaction_ref,
             )
-        elif self.saga.transaction_ref:
-            self._calls.ask_about(self.saga.transaction_ref)
-            if report.transaction_ref != self.saga.transaction_ref:
-                self._calls.ask_about(report.transaction_ref)
+        else:
+            for ref in sorted({report.transaction_ref, self.saga.transaction_ref or ""} - {""}):
+                self._calls.ask_about(ref)
 
     def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
         authorization, settlement = self.saga.authorization, self.saga.settlement
@@ -344,24 +343,28 @@ class SagaDecider:
         may be heard of before the payment that it gives back."""
         ref = report.previous_ref or ""
         has_money = ref in {m.transaction_ref for m in self._money_known} | set(self.saga.returns)
-        is_ours = has_money or ref in self.saga.transaction_refs
-        if not is_ours or report.transaction_ref in self.saga.refund_refs:
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if report.transaction_ref in self.saga.refund_refs or report.status.is_refusal:
             return
         if not is_verified:
             self._calls.ask_about(report.transaction_ref)
-        elif not report.status.is_final:
-            self._ask_again(report)
-        elif report.status is TransactionStatus.AUTHORISED and has_money:
+        elif is_done and has_money:
             self._take_note_of(report)
-        elif not has_money and not self._is_cart_known:
-            self._calls.ask_carts()
+        else:
+            self._ask_again(report)
 
     def _ask_again(self, report: GatewayReport) -> None:
-        """The gateway has not decided about somebody else's refund."""
-        if self._calls.questions_about(report.transaction_ref) < QUERIES_MAX:
-            is_unknown = report.status is TransactionStatus.UNKNOWN
-            gap = self.timings.retry_max if is_unknown else self.timings.held_gap
-            self._calls.ask_about(report.transaction_ref, self.now + gap)
+        """The gateway has not decided about somebody else's refund, or it gives back money that
+        we have not heard of so far."""
+        asked = self._calls.questions_about(report.transaction_ref)
+        if asked >= QUERIES_MAX:
+            self._doubt(report, "it gives back what was never paid", is_verified=True)
+            return
+        is_waiting = report.status is TransactionStatus.PENDING or asked >= HASTY_QUESTIONS
+        gap = self.timings.held_gap if is_waiting else self.timings.retry_max
+        self._calls.ask_about(report.transaction_ref, self.now + gap)
+        if report.previous_ref in self.saga.transaction_refs:
+            self._calls.ask_carts()
 
     def _take_note_of(self, report: GatewayReport) -> None:
         if self._money.could_be_given_back(report):

@@ -19,6 +19,8 @@ ATTEMPTS_MAX = 5
 """How often a follow-up that provably did not happen is asked for anew."""
 QUERIES_MAX = 40
 """How often a follow-up is asked after before a person has to look."""
+DOUBTS_MAX = 3
+"""How often the gateway is asked once more when its own answer does not fit."""
 
 NEEDS_OPERATOR = "needs_operator"
 
@@ -149,7 +151,10 @@ class SagaMoney:
         elif reports:
             reason = self._doubt(call, reports[0]) or ""
             self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
-            self._park(call, f"the gateway's own answer does not fit: {reason}")
+            if self._calls.queries_about(call) < DOUBTS_MAX:
+                self._calls.ask_after(call, self._calls.now + self._timings.retry_max)
+            else:
+                self._park(call, f"the gateway's own answer does not fit: {reason}")
         elif asked.operation is Operation.QUERY_CART:
             self._not_found(call)
         else:

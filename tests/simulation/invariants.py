@@ -158,7 +158,7 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     ]
     messages = [m for m in world.system.merchant.messages if m["aggregateId"] == str(payment_id)]
     told = list(dict.fromkeys(message["id"] for message in messages))
-    is_smooth = True
+    is_smooth = world.is_told_in_order
     exhausted = set()
     for event in to_tell:
         id = Confirmation.create_id(payment_id, event.originator_version)

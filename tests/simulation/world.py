@@ -59,6 +59,7 @@ class World:
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
+        self.is_told_in_order = True
         self.at_work: UUID | None = None
 
     @property
@@ -185,6 +186,7 @@ class World:
                 raise ProcessDied
             self.system.handlers[item.kind](item)
         except ProcessDied:
+            self.is_told_in_order &= item.kind is not WorkKind.CONFIRMATION
             self.system.agenda.put_back(work_id, self.now + LEASE, was_begun=True)
         except NotAttempted as pause:
             due_at = self.now + timedelta(milliseconds=pause.retry_after_ms)
