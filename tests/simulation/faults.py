@@ -35,9 +35,7 @@ class ProcessDied(BaseException):
 
 def strike(world: "World", action: Action, payment_id: UUID) -> bool:
     """Lets a fault happen; False when the action is none."""
-    if action.kind == "gateway":
-        GATEWAY[action.how](world, action)
-    elif action.kind == "post":
+    if action.kind == "post":
         world.post_faults.append((action.how, action.share))
     elif action.kind == "forge":
         world.forge(world.gateway.page_of(payment_id), action.how)

@@ -134,10 +134,8 @@ def _check_history(world: "World", payment_id: UUID) -> None:
 
 def _check_compensations(world: "World", saga: PaymentSaga) -> None:
     """Steps are undone last first, all that took effect, and only in a saga that went back."""
-    undone: list[Step] = []
-    for event in world.system.applications.sagas.history(saga.id):
-        if isinstance(event, PaymentSaga.StepCompensated):
-            undone.append(event.step)
+    history = world.system.applications.sagas.history(saga.id)
+    undone = [event.step for event in history if isinstance(event, PaymentSaga.StepCompensated)]
     order = list(Step)
     expected = sorted(set(undone), key=order.index, reverse=True)
     require(undone == expected, f"undone in the wrong order: {undone}")

@@ -1,6 +1,7 @@
 """Runs seeds, finds the shortest history that still fails, and says how to repeat it."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -16,9 +17,13 @@ SHRINKS_MAX = 400
 TRACE_MAX = 80
 TEXT_MAX = 230
 UNSHOWN = frozenset(
-    "originator_id originator_version originator_topic timestamp metadata payment_id payload "
-    "headers signature provider merchant_metadata callback_url description payment_method "
-    "instrument message code occurred_at open_until ip_address".split()
+    {
+        *("originator_id", "originator_version", "originator_topic", "timestamp", "metadata"),
+        *("payment_id", "payload", "headers", "signature", "provider", "ip_address"),
+        *("merchant_metadata", "callback_url", "description", "payment_method", "open_until"),
+        *("instrument", "message", "code", "occurred_at"),
+    }
+)
 )
 
 
@@ -57,23 +62,22 @@ def run(seed: int, script: list[Action] | None = None) -> Failure | None:
     return None
 
 
-def shrunk(failure: Failure) -> Failure:
+Player = Callable[[int, list[Action]], Failure | None]
+"""Plays a script with a seed and tells what went wrong."""
+
+
+def shrunk(failure: Failure, play: Player = run) -> Failure:
     """Drops actions for as long as the same thing still goes wrong."""
-    runs = 0
-    size = max(1, len(failure.script) // 2)
-    while runs < SHRINKS_MAX:
-        shorter = None
+    runs, size = 0, max(1, len(failure.script) // 2)
+    while size and runs < SHRINKS_MAX:
         for start in range(0, len(failure.script), size):
             runs += 1
-            script = failure.script[:start] + failure.script[start + size :]
-            shorter = run(failure.seed, script)
+            shorter = play(failure.seed, failure.script[:start] + failure.script[start + size :])
             if shorter is not None and _kind(shorter) == _kind(failure):
                 failure = shorter
                 break
-            shorter = None
-        if shorter is None and size == 1:
-            break
-        size = size if shorter is not None else size // 2
+        else:
+            size //= 2
     return failure
 
 

@@ -1,4 +1,4 @@
-"""What happens in one simulated run, written down beforehand as data, so that it can be cut short."""
+"""What happens in one simulated run, written down beforehand, so that it can be cut short."""
 
 import random
 from dataclasses import dataclass
@@ -92,7 +92,10 @@ STORIES: tuple[tuple[str, ...], ...] = (
     ("pay", "dashboard_refund", "refund_part"),
     ("pay", "cancel"),
     ("cancel", "pay"),
-    ("pay_any_page", "pay_any_page"),
+    ("two_pages", "pay_any_page", "pay_any_page"),
+    ("two_pages", "pay_any_page", "pay_any_page", "refund"),
+    ("two_pages", "manual", "pay_any_page", "pay_any_page", "capture"),
+    ("two_pages", "hold", "pay_any_page", "cancel", "release"),
     ("hold", "release"),
     ("hold", "cancel", "release"),
     ("hold", "release_part", "refund"),
@@ -108,6 +111,9 @@ STORIES: tuple[tuple[str, ...], ...] = (
 )
 """What people do in order; everything else happens around it."""
 
+TERMS = frozenset({"manual", "two_pages"})
+"""Not something that somebody does, but how the payment is to begin."""
+
 
 def script_for(seed: int) -> list[Action]:
     """The script of a seed, in order of time."""
@@ -120,17 +126,18 @@ def script_for(seed: int) -> list[Action]:
 
 def _life(rng: random.Random, payment: int, born_at: float) -> list[Action]:
     story = rng.choice((*STORIES, (), ()))
-    is_manual = story[:1] == ("manual",)
-    life = [Action(born_at, "create", payment, rng.random(), _terms(rng, is_manual))]
+    life = [Action(born_at, "create", payment, rng.random(), _terms(rng, "manual" in story))]
+    if "two_pages" in story:
+        life.append(Action(born_at - 0.001, "gateway", payment, 0.0, "hangs"))
     at_seconds = born_at
-    for kind in story[is_manual:]:
+    for kind in [kind for kind in story if kind not in TERMS]:
         at_seconds += 0.1 + rng.random() * rng.choice(SPANS[:-1])
         if rng.random() < 0.5:
             life.append(_some(rng, FAULTS, payment, max(born_at, at_seconds - 0.3), 0.2))
         life.append(_action(rng, kind, payment, at_seconds))
     for cast, most in ((CUSTOMER, 1), (MERCHANT, 2), (STAFF, 2), (OPERATOR, 1), (FAULTS, 3)):
-        for _ in range(rng.randint(0, most)):
-            life.append(_some(rng, cast, payment, born_at, rng.choice(SPANS)))
+        spans = rng.choices(SPANS, k=rng.randint(0, most))
+        life += [_some(rng, cast, payment, born_at, span) for span in spans]
     return life
 
 

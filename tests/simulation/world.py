@@ -268,6 +268,8 @@ class World:
         """Does what an action says, if it makes sense by now."""
         if action.kind == "create":
             self._create(action)
+        elif action.kind == "gateway":
+            faults.GATEWAY[action.how](self, action)
         elif action.payment in self.ids:
             try:
                 self._do(action, self.ids[action.payment])
