@@ -24,7 +24,6 @@ UNSHOWN = frozenset(
         *("instrument", "message", "code", "occurred_at"),
     }
 )
-)
 
 
 @dataclass(frozen=True)
