@@ -60,9 +60,11 @@ class SagaCalls:
         """Wants to be reminded."""
         self.trigger(PaymentSaga.DeadlineSet, deadline=deadline, due_at=due_at)
 
-    def clear_deadlines(self) -> None:
-        """Wants to be reminded of nothing any more."""
+    def clear_deadlines(self, *kept: Deadline) -> None:
+        """Wants to be reminded of nothing any more, but of what is `kept`."""
         for deadline, due_at in list(self.saga.deadlines.items()):
+            if deadline in kept:
+                continue
             self.trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
 
     @property

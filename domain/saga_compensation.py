@@ -1,5 +1,7 @@
 """The way back: what took effect is undone, last first, each step when the one before is done."""
 
+from datetime import datetime
+
 from domain.gateway_report import GatewayReport
 from domain.payment_saga import PaymentSaga
 from domain.saga_calls import SagaCalls
@@ -35,8 +37,8 @@ class SagaCompensation:
         self._calls.clear_deadlines()
         if closing is None:
             self._calls.trigger(PaymentSaga.RecordClosed, step=Step.CREATE_RECORD)
-        if closing is None or closing.report is None:
-            self._watch_for_late_money()
+        if closing is None or closing.report is None or len(self._saga.cart_ids) > 1:
+            self.watch_for_late_money()
         self.proceed()
 
     def record_closed(self) -> None:
@@ -110,17 +112,21 @@ class SagaCompensation:
     def _status(self, step: Step) -> StepStatus | None:
         return self._saga.steps[step].status if step in self._saga.steps else None
 
-    def _watch_for_late_money(self) -> None:
-        """A page cannot be called back: whoever still has it may pay until it is over."""
-        opened_at = self._saga.page_opened_at
+    def watch_for_late_money(self) -> None:
+        """A page cannot be called back: whoever still has one may pay until it is over."""
         has_money = self._saga.settlement or self._saga.authorization
-        if opened_at and self._saga.is_page_given_out and not has_money:
-            due_at = max(self._calls.now, opened_at + self._calls.timings.late_money_after)
-            self._calls.set_deadline(Deadline.LATE_MONEY, due_at)
+        is_usable = self._saga.is_page_given_out and not has_money
+        if is_usable or len(self._saga.cart_ids) > 1:
+            late_at = self._opened_at + self._calls.timings.late_money_after
+            self._calls.set_deadline(Deadline.LATE_MONEY, max(self._calls.now, late_at))
+
+    @property
+    def _opened_at(self) -> datetime:
+        return self._saga.page_opened_at or self._saga.created_on
 
     def watch_what_is_held(self) -> None:
         """Money that the gateway holds or has pending may still come where nobody waits for it."""
-        timings, opened_at = self._calls.timings, self._saga.page_opened_at
-        is_young = opened_at and self._calls.now < opened_at + timings.held_max
+        timings = self._calls.timings
+        is_young = self._calls.now < self._opened_at + timings.held_max
         if is_young and Deadline.LATE_MONEY not in self._saga.deadlines:
             self._calls.set_deadline(Deadline.LATE_MONEY, self._calls.now + timings.held_gap)

@@ -157,7 +157,7 @@ class SagaDecider:
             return
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
-        self._calls.clear_deadlines()
+        self._calls.clear_deadlines(Deadline.LATE_MONEY)
         self._confirm(is_told=is_told)
 
     def payment_closed(self, reason: str, *, is_told: bool) -> None:
@@ -188,7 +188,7 @@ class SagaDecider:
             return
         self._trigger(PaymentSaga.DeadlineReached, deadline=deadline)
         if deadline is not Deadline.AUTHORIZATION:
-            self._ask()
+            self._ask(deadline)
         elif self._money.is_capturing:
             self._calls.set_deadline(deadline, self.now + self.timings.held_gap)
         elif self.saga.is_running(Step.CAPTURE):
@@ -196,9 +196,10 @@ class SagaDecider:
             reason = "authorization_expired"
             self._close(why, Closing(PaymentStatus.CANCELLED, cancellation_reason=reason))
 
-    def _ask(self) -> None:
-        """Asks about the customer's page; afterwards about all there are, if there are more."""
-        if self.saga.is_closing and len(self.saga.cart_ids) > 1:
+    def _ask(self, deadline: Deadline) -> None:
+        """Asks about the customer's page; in the end about all there are, if there are more."""
+        is_only_page = len(self.saga.cart_ids) == 1 and self.saga.transaction_ref is not None
+        if deadline is Deadline.LATE_MONEY and not is_only_page:
             self._calls.ask_carts()
         else:
             self._calls.ask_about(self.saga.transaction_ref)
@@ -319,11 +320,12 @@ class SagaDecider:
         self._end_doubt(report)
         self._learn_page(report)
         self._trigger(PaymentSaga.StepSucceeded, step=Step.AWAIT_CUSTOMER)
-        self._calls.clear_deadlines()
+        self._calls.clear_deadlines(Deadline.LATE_MONEY)
         started = (
             PaymentSaga.AuthorizationStarted if is_authorization else PaymentSaga.SettlementStarted
         )
         self._trigger(started, step=Step.SETTLE, report=report)
+        self._compensation.watch_for_late_money()
 
     def _end_doubt(self, report: GatewayReport) -> None:
         """The gateway has said something of the transaction that fits."""
