@@ -98,7 +98,6 @@ class PaymentSaga(PaySagaAggregate):
             aggregate.transaction_refs.add(self.transaction_ref)
             aggregate.page_opened_at = self.timestamp
             aggregate.page_expires_at = self.expires_at
-            aggregate.is_page_given_out = self.page_url is not None
 
     class Captured(StepSucceeded):
         """The gateway has taken authorized money: the payment can be completed. `call_id` is None
@@ -395,7 +394,6 @@ class PaymentSaga(PaySagaAggregate):
         self.refund_refs: set[str] = set()
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
-        self.is_page_given_out = False
         self.deadlines: dict[Deadline, datetime] = {}
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}

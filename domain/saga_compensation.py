@@ -115,7 +115,7 @@ class SagaCompensation:
     def watch_for_late_money(self) -> None:
         """A page cannot be called back: whoever still has one may pay until it is over."""
         has_money = self._saga.settlement or self._saga.authorization
-        is_usable = self._saga.is_page_given_out and not has_money
+        is_usable = self._saga.page_opened_at and not has_money
         if is_usable or len(self._saga.cart_ids) > 1:
             late_at = self._opened_at + self._calls.timings.late_money_after
             self._calls.set_deadline(Deadline.LATE_MONEY, max(self._calls.now, late_at))

@@ -286,6 +286,8 @@ class SagaDecider:
             self._money_arrived(report, is_authorization=verdict is Verdict.AUTHORIZED)
         elif verdict is Verdict.REFUSED:
             self._refused(report)
+        elif verdict is Verdict.HELD:
+            self._learn_page(report)
         elif report.kind is TransactionKind.REFUND:
             self._refunded_elsewhere(report, is_verified=is_verified)
 
