@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: run test test-slow check bench install clean-venv
+RUNS ?= 10000
+
+.PHONY: run test test-slow check bench simulate install clean-venv
 
 run: $(STAMP)
 	@exec $(BIN)/paysaga serve
@@ -25,6 +27,10 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks
+
+# The whole system from seeds, among faults: see docs/simulation.md.
+simulate: $(STAMP)
+	$(BIN)/python -m tests.simulation --runs $(RUNS)
 
 install: $(STAMP)
 

@@ -1,7 +1,7 @@
 """What to believe of a gateway's report: one pure rule for callbacks, answers and queries alike."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
@@ -22,13 +22,19 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a payment's saga asked the gateway for, against which its reports are held."""
+    """What a payment's saga asked the gateway for, against which its reports are held.
+
+    `known` is the money that was believed before, by reference; `is_verified` says that the
+    report is the gateway's own answer, not a notification.
+    """
 
     amount: Money
     cart_ids: Collection[str]
     transaction_refs: Collection[str]
     current_ref: str | None
     capture: bool
+    known: Mapping[str, Money] = field(default_factory=dict)
+    is_verified: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,14 +81,12 @@ def _is_ours(report: GatewayReport, expected: Expectation) -> bool:
 def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
     if report.kind is TransactionKind.PAYMENT_REQUEST:
         return Judgement(Verdict.HELD)
-    if report.amount != expected.amount:
+    if not _is_amount_right(report, expected):
         return Judgement(
             Verdict.DOUBTED,
             f"it speaks of {_written(report.amount)}, the payment is of {written(expected.amount)}",
         )
-    if report.kind is TransactionKind.CAPTURE and report.previous_ref not in (
-        expected.transaction_refs
-    ):
+    if report.kind is TransactionKind.CAPTURE and not _is_link_right(report, expected):
         return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
     if report.kind is TransactionKind.AUTHORIZATION:
         if expected.capture:
@@ -91,6 +95,23 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
     if report.kind is TransactionKind.SALE and not expected.capture:
         return Judgement(Verdict.DOUBTED, "it is a sale where an authorization was asked for")
     return Judgement(Verdict.PAID)
+
+
+def _is_link_right(report: GatewayReport, expected: Expectation) -> bool:
+    """A capture points to a transaction of ours; the gateway itself may say so by the cart."""
+    is_ours_by_cart = expected.is_verified and report.cart_id in expected.cart_ids
+    return is_ours_by_cart or report.previous_ref in expected.transaction_refs
+
+
+def _is_amount_right(report: GatewayReport, expected: Expectation) -> bool:
+    """A held sale may be let through in part: that is believed when the gateway answers so."""
+    if report.amount is None:
+        return False
+    if report.amount in (expected.amount, expected.known.get(report.transaction_ref)):
+        return True
+    is_let_through = report.kind is TransactionKind.CAPTURE and expected.is_verified
+    is_same_currency = report.amount.currency == expected.amount.currency
+    return is_let_through and is_same_currency and report.amount <= expected.amount
 
 
 def _written(amount: Money | None) -> str:

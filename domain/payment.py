@@ -375,8 +375,11 @@ class Payment(PaySagaAggregate):
         self._refunded(refund_id, transaction_ref, refund.amount, refund.reason, is_foreign=False)
 
     def record_foreign_refund(self, refund_id: UUID, transaction_ref: str, amount: Money) -> None:
-        """Somebody gave money back in the gateway's dashboard: it is gone, whatever we think."""
-        if refund_id not in self.refunds:
+        """Somebody gave money back in the gateway's dashboard: it is gone, whatever we think.
+
+        What comes back to the customer of a closed payment is no refund of it.
+        """
+        if refund_id not in self.refunds and not self.is_closed:
             reason = "refunded_at_gateway"
             self._refunded(refund_id, transaction_ref, amount, reason, is_foreign=True)
 

@@ -3,7 +3,6 @@
 What to do next is decided in `domain.saga_decider`.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid5
@@ -17,32 +16,8 @@ from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
-
-
-@dataclass(frozen=True)
-class Call:
-    """Something the saga asked of the gateway. `about` is the call that a query asks after."""
-
-    call_id: UUID
-    operation: Operation
-    due_at: datetime
-    cart_id: str | None = None
-    transaction_ref: str | None = None
-    amount: Money | None = None
-    about: UUID | None = None
-    refund_id: UUID | None = None
-    """The refund that a merchant asked for; None for money given back by compensation."""
-    not_after: datetime | None = None
-    """When the payment has waited long enough: later the call is not made any more."""
-
-
-@dataclass
-class MoneyReturn:
-    """Money that must not be kept: what was paid with `transaction_ref` goes back."""
-
-    transaction_ref: str
-    amount: Money
-    is_done: bool = False
+from domain.saga_values import Call as Call
+from domain.saga_values import Closing, MoneyReturn
 
 
 class PaymentSaga(PaySagaAggregate):
@@ -72,7 +47,7 @@ class PaymentSaga(PaySagaAggregate):
             state.attempts += 1
             waits = self.step in {Step.AWAIT_CUSTOMER, Step.CAPTURE}
             if not aggregate.is_closing:
-                aggregate.status = SagaStatus.WAITING if waits else SagaStatus.RUNNING
+                aggregate.stage = SagaStatus.WAITING if waits else SagaStatus.RUNNING
 
     class SettlementStarted(StepStarted):
         """The gateway has the money: the payment can be completed."""
@@ -118,26 +93,26 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             super().apply(aggregate)
             if self.call_id:
-                aggregate.answered.add(self.call_id)
+                aggregate.answered[self.call_id] = self.timestamp
             aggregate.transaction_ref = self.transaction_ref
             aggregate.transaction_refs.add(self.transaction_ref)
             aggregate.page_opened_at = self.timestamp
             aggregate.page_expires_at = self.expires_at
-            aggregate.is_page_given_out = self.page_url is not None
 
     class Captured(StepSucceeded):
-        """The gateway has taken authorized money: the payment can be completed."""
+        """The gateway has taken authorized money: the payment can be completed. `call_id` is None
+        when somebody took it in the gateway's dashboard."""
 
-        call_id: UUID
+        call_id: UUID | None
         report: GatewayReport
         is_closing: bool
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             super().apply(aggregate)
             if not self.is_closing:
-                aggregate.status = SagaStatus.RUNNING
+                aggregate.stage = SagaStatus.RUNNING
             aggregate.settlement = self.report
-            aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
             aggregate.transaction_refs.add(self.report.transaction_ref)
 
     class StepFailed(Event):
@@ -167,7 +142,7 @@ class PaymentSaga(PaySagaAggregate):
         call_id: UUID
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.answered.add(self.call_id)
+            aggregate.answered[self.call_id] = self.timestamp
 
     class NotificationHandled(Event):
         event_type = PaymentEventType.SAGA_NOTIFICATION_HANDLED
@@ -214,13 +189,24 @@ class PaymentSaga(PaySagaAggregate):
             aggregate.deadlines.pop(self.deadline, None)
 
     class CompensationStarted(Event):
+        """The saga goes back. `status` is what the payment is to be closed as; None when a client
+        has closed it himself."""
+
         event_type = PaymentEventType.SAGA_COMPENSATION_STARTED
         priority = Priority.HIGH
         reason: str
+        status: PaymentStatus | None
+        failure: Failure | None
+        cancellation_reason: str | None
+        report: GatewayReport | None
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.status = SagaStatus.COMPENSATING
+            aggregate.stage = SagaStatus.COMPENSATING
             aggregate.is_closing = True
+            if self.status is not None:
+                aggregate.closing = Closing(
+                    self.status, self.failure, self.cancellation_reason, self.report
+                )
 
     class StepCompensationStarted(Event):
         event_type = PaymentEventType.SAGA_STEP_COMPENSATION_STARTED
@@ -228,6 +214,13 @@ class PaymentSaga(PaySagaAggregate):
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.steps[self.step].status = StepStatus.COMPENSATING
+
+    class RecordClosed(StepCompensationStarted):
+        """A client has closed the payment himself, before what the saga did was undone."""
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            super().apply(aggregate)
+            aggregate.is_record_closed = True
 
     class RecordClosing(StepCompensationStarted):
         """The payment is to be closed as `status`, for the failure or the reason given."""
@@ -256,9 +249,10 @@ class PaymentSaga(PaySagaAggregate):
         is_closing: bool
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.returns[self.transaction_ref] = MoneyReturn(self.transaction_ref, self.amount)
+            ref = self.transaction_ref
+            aggregate.returns[ref] = MoneyReturn(ref, self.amount, returned=self.amount * 0)
             if self.is_closing:
-                aggregate.status = SagaStatus.COMPENSATING
+                aggregate.stage = SagaStatus.COMPENSATING
 
     class MoneyReturned(Event):
         """`call_id` is None when somebody gave it back in the gateway's dashboard."""
@@ -271,10 +265,9 @@ class PaymentSaga(PaySagaAggregate):
         amount: Money
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.returns[self.transaction_ref].is_done = True
+            aggregate.returns[self.transaction_ref].returned += self.amount
             aggregate.refund_refs.add(self.refund_ref)
-            if self.call_id:
-                aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
 
     class RefundSettled(Event):
         """The gateway gave back what a merchant wanted refunded."""
@@ -285,7 +278,7 @@ class PaymentSaga(PaySagaAggregate):
         refund_ref: str
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
             aggregate.refund_refs.add(self.refund_ref)
 
     class RefundRefused(Event):
@@ -298,18 +291,18 @@ class PaymentSaga(PaySagaAggregate):
         failure: Failure
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
 
     class CaptureRefused(Event):
-        """The gateway will not take what was authorized; it may be asked again."""
+        """What was authorized is not taken: the gateway refused (`call_id`), or the saga did."""
 
         event_type = PaymentEventType.SAGA_CAPTURE_REFUSED
         priority = Priority.HIGH
-        call_id: UUID
+        call_id: UUID | None
         failure: Failure
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
 
     class FollowUpEnded(Event):
         """A follow-up is over and changed nothing that anybody waits for."""
@@ -319,31 +312,34 @@ class PaymentSaga(PaySagaAggregate):
         call_id: UUID
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.resolved.add(self.call_id)
+            aggregate.resolve(self.call_id)
 
     class ForeignRefundSeen(Event):
-        """Somebody refunded in the gateway's dashboard."""
+        """Somebody refunded some of `transaction_ref` in the gateway's dashboard."""
 
         event_type = PaymentEventType.SAGA_FOREIGN_REFUND_SEEN
         priority = Priority.HIGH
+        transaction_ref: str
         refund_ref: str
         amount: Money
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.refund_refs.add(self.refund_ref)
+            earlier = aggregate.given_back.get(self.transaction_ref, self.amount * 0)
+            aggregate.given_back[self.transaction_ref] = earlier + self.amount
 
     class Completed(Event):
         event_type = PaymentEventType.SAGA_COMPLETED
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.status = SagaStatus.COMPLETED
+            aggregate.stage = SagaStatus.COMPLETED
 
     class Compensated(Event):
         event_type = PaymentEventType.SAGA_COMPENSATED
         priority = Priority.HIGH
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.status = SagaStatus.COMPENSATED
+            aggregate.stage = SagaStatus.COMPENSATED
 
     class Parked(Event):
         """Only a person can go on: `detail` says why, `advice` what to do."""
@@ -355,24 +351,28 @@ class PaymentSaga(PaySagaAggregate):
         advice: str
         call_id: UUID | None
         """The call that came to nothing, if it was one."""
+        transaction_ref: str | None
+        """The transaction of which the gateway says what cannot be believed, if it is that."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.status = SagaStatus.PARKED
-            aggregate.parked_detail = self.detail
-            aggregate.parked_call = self.call_id
+            aggregate.parked[self.call_id or self.transaction_ref] = self.detail
 
     class Resumed(Event):
-        """An operator (`actor`) lets the saga go on."""
+        """An operator (`actor`), or the gateway's own word, ends one reason for parking.
+
+        `status` is where the saga stands apart from what is still parked, `parked_detail`.
+        """
 
         event_type = PaymentEventType.SAGA_RESUMED
         priority = Priority.HIGH
         actor: str
+        call_id: UUID | None
+        transaction_ref: str | None
         status: SagaStatus
+        parked_detail: str | None
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            aggregate.parked_detail = None
-            aggregate.parked_call = None
-            aggregate.status = self.status
+            aggregate.parked.pop(self.call_id or self.transaction_ref, None)
 
     def __init__(
         self, payment_id: UUID, amount: Money, capture: bool, open_until: datetime
@@ -381,25 +381,26 @@ class PaymentSaga(PaySagaAggregate):
         self.amount = amount
         self.capture = capture
         self.open_until = open_until
-        self.status = SagaStatus.RUNNING
+        self.stage = SagaStatus.RUNNING
         self.steps = {step: StepState(step) for step in steps_of(capture=capture)}
         self.calls: dict[UUID, Call] = {}
-        self.answered: set[UUID] = set()
+        self.answered: dict[UUID, datetime] = {}
         self.cart_ids: list[str] = []
         self.transaction_ref: str | None = None
         self.transaction_refs: set[str] = set()
         self.authorization: GatewayReport | None = None
         self.settlement: GatewayReport | None = None
-        self.resolved: set[UUID] = set()
+        self.resolved: set[str | None] = set()
         self.refund_refs: set[str] = set()
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
-        self.is_page_given_out = False
         self.deadlines: dict[Deadline, datetime] = {}
         self.returns: dict[str, MoneyReturn] = {}
+        self.given_back: dict[str, Money] = {}
         self.is_closing = False
-        self.parked_detail: str | None = None
-        self.parked_call: UUID | None = None
+        self.closing: Closing | None = None
+        self.is_record_closed = False
+        self.parked: dict[UUID | str | None, str] = {}
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:
@@ -434,27 +435,36 @@ class PaymentSaga(PaySagaAggregate):
         return step in self.steps and self.steps[step].status is StepStatus.RUNNING
 
     @property
-    def status_unparked(self) -> SagaStatus:
-        """Where the saga would stand if it were not parked."""
-        if self.is_closing:
-            return SagaStatus.COMPENSATING
-        if self.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED:
-            return SagaStatus.COMPLETED
-        waits = self.is_running(Step.AWAIT_CUSTOMER) or self.is_running(Step.CAPTURE)
-        return SagaStatus.WAITING if waits else SagaStatus.RUNNING
+    def status(self) -> SagaStatus:
+        """Where the saga stands (contract 4): parked for as long as there is a reason for it."""
+        return SagaStatus.PARKED if self.parked else self.stage
+
+    @property
+    def parked_detail(self) -> str | None:
+        """Why the saga is parked; None when it is not."""
+        return "; ".join(self.parked.values()) or None
 
     @property
     def follow_ups_under_way(self) -> list[Call]:
-        """Calls that move money and whose fate is not known yet."""
-        return [
-            call
-            for call in self.calls.values()
-            if call.operation.is_follow_up and call.call_id not in self.resolved
-        ]
+        """The newest attempt at each move of money whose fate is not known yet."""
+        newest = {c.cart_id: c for c in self.calls.values() if c.operation.is_follow_up}
+        return [call for cart_id, call in newest.items() if cart_id not in self.resolved]
+
+    def is_resolved(self, call: Call) -> bool:
+        """True when the fate of a move of money is known. All its attempts share one cart."""
+        return call.operation.is_follow_up and call.cart_id in self.resolved
+
+    def resolve(self, call_id: UUID | None) -> None:
+        """Notes that the fate of a move of money is known."""
+        if call_id is not None:
+            self.resolved.add(self.calls[call_id].cart_id)
 
     def awaits(self, call_id: UUID) -> bool:
-        """True when the call's answer is still wanted. A page nobody wants is not opened."""
+        """True when the call's answer is still wanted. A page nobody wants is not opened, money
+        whose fate is known is neither moved nor asked after again."""
         call = self.calls.get(call_id)
         if call is None or call_id in self.answered:
+            return False
+        if self.is_resolved(self.calls[call.about] if call.about else call):
             return False
         return not (call.operation is Operation.OPEN_PAGE and self.is_closing)

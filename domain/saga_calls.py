@@ -2,13 +2,13 @@
 
 from datetime import datetime
 from typing import Any
-from uuid import uuid5
+from uuid import UUID, uuid5
 
 from domain.event import current_context
 from domain.gateway_call import Operation
 from domain.gateway_report import cart_id_for
 from domain.payment_saga import Call, PaymentSaga
-from domain.saga_steps import SagaTimings, Step
+from domain.saga_steps import Deadline, SagaTimings, Step
 
 
 class SagaCalls:
@@ -27,6 +27,18 @@ class SagaCalls:
         """Records what was decided."""
         self.saga.trigger_event(event_class, **fields)
 
+    def resume(self, actor: str, reason: UUID | str | None) -> None:
+        """Ends one reason for parking: a call, or a transaction that was doubted."""
+        rest = [detail for key, detail in self.saga.parked.items() if key != reason]
+        self.trigger(
+            PaymentSaga.Resumed,
+            actor=actor,
+            call_id=reason if isinstance(reason, UUID) else None,
+            transaction_ref=reason if isinstance(reason, str) else None,
+            status=self.saga.stage,
+            parked_detail="; ".join(rest) or None,
+        )
+
     def request(self, operation: Operation, due_at: datetime, **asked: Any) -> None:
         """Asks for something; `asked` holds further fields of `Call`."""
         call_id = uuid5(self.saga.id, f"call-{len(self.saga.calls) + 1}")
@@ -44,31 +56,77 @@ class SagaCalls:
             not_after=self.saga.open_until,
         )
 
-    def ask_about(self, transaction_ref: str | None, due_at: datetime | None = None) -> None:
-        """Asks how a transaction stands."""
-        self.request(
-            Operation.QUERY_TRANSACTION,
-            due_at or self.now,
-            transaction_ref=transaction_ref,
+    def set_deadline(self, deadline: Deadline, due_at: datetime) -> None:
+        """Wants to be reminded."""
+        self.trigger(PaymentSaga.DeadlineSet, deadline=deadline, due_at=due_at)
+
+    def clear_deadlines(self, *kept: Deadline) -> None:
+        """Wants to be reminded of nothing any more, but of what is `kept`."""
+        for deadline, due_at in list(self.saga.deadlines.items()):
+            if deadline in kept:
+                continue
+            self.trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
+
+    @property
+    def is_opening_page(self) -> bool:
+        """True while a request for a page has no answer yet."""
+        return any(
+            call.operation is Operation.OPEN_PAGE and call.call_id not in self.saga.answered
+            for call in self.saga.calls.values()
         )
+
+    def ask_about(self, transaction_ref: str | None, due_at: datetime | None = None) -> None:
+        """Asks how a transaction stands, now unless said otherwise."""
+        when = due_at or self.now
+        self.request(Operation.QUERY_TRANSACTION, when, transaction_ref=transaction_ref)
+
+    def questions_about(self, transaction_ref: str) -> int:
+        """How often a transaction was asked about."""
+        return sum(
+            call.operation is Operation.QUERY_TRANSACTION
+            and call.transaction_ref == transaction_ref
+            for call in self.saga.calls.values()
+        )
+
+    def ask_carts(self) -> None:
+        """Asks for all that came of the payment's pages: money that was held, or paid in cash,
+        arrives as a new transaction (PayTabs, section 7.5)."""
+        asked = {
+            call.cart_id
+            for call in self.saga.calls.values()
+            if call.operation is Operation.QUERY_CART and call.call_id not in self.saga.answered
+        }
+        for cart_id in [cart_id for cart_id in self.saga.cart_ids if cart_id not in asked]:
+            self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:
         """Asks what became of a call, by its cart."""
-        self.request(
-            Operation.QUERY_CART,
-            due_at,
-            cart_id=call.cart_id,
-            about=call.call_id,
-            not_after=call.not_after,
-        )
+        if not self._is_asked_by(call, due_at):
+            self.request(
+                Operation.QUERY_CART,
+                due_at,
+                cart_id=call.cart_id,
+                about=call.call_id,
+                not_after=call.not_after,
+            )
 
     def watch(self, call: Call, transaction_ref: str, due_at: datetime) -> None:
         """Asks again for the outcome of a call that the gateway has not decided yet."""
-        self.request(
-            Operation.QUERY_TRANSACTION,
-            due_at,
-            transaction_ref=transaction_ref,
-            about=call.call_id,
+        if not self._is_asked_by(call, due_at):
+            self.request(
+                Operation.QUERY_TRANSACTION,
+                due_at,
+                transaction_ref=transaction_ref,
+                about=call.call_id,
+            )
+
+    def _is_asked_by(self, call: Call, due_at: datetime) -> bool:
+        """True when the same question stands on the agenda already, for then or before."""
+        return any(
+            other.about == call.call_id
+            and other.call_id not in self.saga.answered
+            and other.due_at <= due_at
+            for other in self.saga.calls.values()
         )
 
     def repeat(self, call: Call, due_at: datetime) -> None:
@@ -88,8 +146,17 @@ class SagaCalls:
         )
 
     def original(self, call: Call) -> Call:
-        """The call that a query asks after, or the call itself."""
-        return self.saga.calls[call.about] if call.about else call
+        """The call that a query asks after, in its newest attempt; or the call itself."""
+        original = self.saga.calls[call.about] if call.about else call
+        return self.newest(original.cart_id) or original
+
+    def newest(self, cart_id: str | None) -> Call | None:
+        """The newest attempt at the move of money that has this cart; None when there is none."""
+        found = None
+        for call in self.saga.calls.values():
+            if call.operation.is_follow_up and call.cart_id == cart_id:
+                found = call
+        return found
 
     def queries_about(self, call: Call) -> int:
         """How often a call was asked after."""

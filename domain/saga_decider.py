@@ -15,8 +15,13 @@ from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_calls import SagaCalls
-from domain.saga_money import NEEDS_OPERATOR, SagaMoney
+from domain.saga_compensation import SagaCompensation
+from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
+from domain.saga_values import Closing
+
+HASTY_QUESTIONS = 10
+"""How often a refund that nobody here asked for is asked about before that is left to the days."""
 
 
 class SagaDecider:
@@ -28,6 +33,7 @@ class SagaDecider:
         self.gateway = gateway
         self._calls = SagaCalls(saga, timings)
         self._money = SagaMoney(self._calls)
+        self._compensation = SagaCompensation(self._calls, self._money)
 
     def start(self) -> None:
         """The payment is recorded: the gateway is asked for a page."""
@@ -52,18 +58,25 @@ class SagaDecider:
             return
         original = self._calls.original(call)
         if original.operation.is_follow_up:
-            self._money.answered(original, reports)
-            self._end_compensation()
-            return
-        verdicts = [self._hear(report, is_verified=True) for report in reports]
-        if self.saga.status is SagaStatus.PARKED:
+            self._money.answered(original, call, reports)
+        else:
+            verdicts = [self._hear(r, is_verified=True) for r in sorted(reports, key=_refers)]
+            self._go_on(call, verdicts)
+        self._conclude()
+
+    def _go_on(self, call: Call, verdicts: list[Verdict]) -> None:
+        """What to do when the gateway was asked about the payment and has answered."""
+        if self.saga.parked:
             return
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
-            self._calls.open_page(self.now)
+            if not self._calls.is_opening_page:
+                self._calls.open_page(self.now)
+        elif Verdict.HELD in verdicts and call.operation is Operation.QUERY_TRANSACTION:
+            self._calls.ask_carts()
         elif self.saga.is_running(Step.AWAIT_CUSTOMER):
             self._wait_on(verdicts)
-        elif self.saga.is_closing and Verdict.HELD in verdicts:
-            self._watch_what_is_held()
+        elif Verdict.HELD in verdicts:
+            self._compensation.watch_what_is_held()
 
     def call_refused(self, call_id: UUID, failure: Failure, retry_after_ms: int | None) -> None:
         """The gateway said no. With `retry_after_ms` it only wants to be asked later.
@@ -81,11 +94,12 @@ class SagaDecider:
             pause = timedelta(milliseconds=retry_after_ms)
             self._calls.repeat(call, self.now + max(pause, self.timings.retry_base))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
-            self._close(failure.message, PaymentStatus.FAILED, failure=failure)
+            self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
             self._money.refused(call, failure)
         else:
             self._calls.repeat(call, self.now + self.timings.retry_max)
+        self._conclude()
 
     def call_lost(self, call_id: UUID) -> None:
         """Nobody knows what came of a call: it is asked after before anything else is done."""
@@ -110,14 +124,24 @@ class SagaDecider:
     def notified(self, webhook_id: UUID, report: GatewayReport) -> None:
         """A signed notification came."""
         verdict = self._hear(report, is_verified=False)
+        if verdict is Verdict.HELD and not self._is_awaiting_customer:
+            self._compensation.watch_what_is_held()
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
+        self._conclude()
+
+    @property
+    def _is_awaiting_customer(self) -> bool:
+        return any(
+            self.saga.is_running(step) for step in (Step.OPEN_AT_GATEWAY, Step.AWAIT_CUSTOMER)
+        )
 
     def payment_authorized(self) -> None:
         """The payment says that it is authorized: the merchant may capture it."""
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
             self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
-            self._set_deadline(Deadline.AUTHORIZATION, self.now + self.timings.authorization_ttl)
+            due_at = self.now + self.timings.authorization_ttl
+            self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
 
     def capture_requested(self, amount: Money) -> None:
         """The merchant takes the authorized money, or part of it."""
@@ -133,17 +157,14 @@ class SagaDecider:
             return
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
-        self._clear_deadlines()
+        self._calls.clear_deadlines(Deadline.LATE_MONEY)
         self._confirm(is_told=is_told)
 
     def payment_closed(self, reason: str, *, is_told: bool) -> None:
         """The payment failed or was cancelled, because we said so or because a client did."""
-        if self.saga.steps[Step.CREATE_RECORD].status is not StepStatus.COMPENSATING:
-            if self.saga.is_closing:
-                return
-            self._undo(reason)
-            self._watch_for_late_money()
-        self._trigger(PaymentSaga.StepCompensated, step=Step.CREATE_RECORD)
+        if not self.saga.is_closing:
+            self._close(reason)
+        self._compensation.record_closed()
         self._confirm(is_told=is_told)
 
     def merchant_told(self) -> None:
@@ -154,10 +175,10 @@ class SagaDecider:
         status = self.saga.steps[Step.CONFIRM].status
         if status is StepStatus.PENDING:
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
+        if status is not StepStatus.SUCCEEDED:
             self._trigger(PaymentSaga.StepSucceeded, step=Step.CONFIRM)
-        elif status is StepStatus.RUNNING:
-            self._trigger(PaymentSaga.StepSucceeded, step=Step.CONFIRM)
-            self._finish()
+        if status is StepStatus.RUNNING:
+            self._conclude()
 
     def reach_deadline(self, deadline: Deadline) -> None:
         """A deadline has passed: the gateway is asked how the transaction stands, or what was
@@ -167,36 +188,47 @@ class SagaDecider:
             return
         self._trigger(PaymentSaga.DeadlineReached, deadline=deadline)
         if deadline is not Deadline.AUTHORIZATION:
-            self._calls.ask_about(self.saga.transaction_ref)
-        elif self._is_capturing():
-            self._set_deadline(deadline, self.now + self.timings.held_gap)
+            self._ask(deadline)
+        elif self._money.is_capturing:
+            self._calls.set_deadline(deadline, self.now + self.timings.held_gap)
         elif self.saga.is_running(Step.CAPTURE):
             why = "the authorization was not captured in time"
-            self._close(why, PaymentStatus.CANCELLED, "authorization_expired")
+            reason = "authorization_expired"
+            self._close(why, Closing(PaymentStatus.CANCELLED, cancellation_reason=reason))
+
+    def _ask(self, deadline: Deadline) -> None:
+        """Asks about the customer's page; in the end about all there are, if there are more."""
+        is_only_page = len(self.saga.cart_ids) == 1 and self.saga.transaction_ref is not None
+        if deadline is Deadline.LATE_MONEY and not is_only_page:
+            self._calls.ask_carts()
+        else:
+            self._calls.ask_about(self.saga.transaction_ref)
 
     # What operators want
 
     def retry(self, actor: str) -> None:
         """An operator has looked: what was given up is tried again."""
-        if self.saga.status is not SagaStatus.PARKED:
-            return
-        call = self.saga.calls.get(self.saga.parked_call) if self.saga.parked_call else None
-        self._resume(actor)
-        if call is not None:
-            self._money.try_again(call)
-        else:
-            self._calls.ask_about(self.saga.transaction_ref)
+        for reason in list(self.saga.parked):
+            self._calls.resume(actor, reason)
+            if isinstance(reason, UUID):
+                self._money.try_again(self.saga.calls[reason])
+            else:
+                self._calls.ask_about(reason)
 
     def compensate(self, actor: str) -> None:
-        """An operator gives the payment up: what was done is undone."""
-        if self.saga.status is SagaStatus.PARKED:
-            self._resume(actor)
-            if not self.saga.is_closing and not self.saga.settlement:
-                self._close(f"given up by {actor}", PaymentStatus.CANCELLED, "given_up")
-                self._watch_for_late_money()
-
-    def _resume(self, actor: str) -> None:
-        self._trigger(PaymentSaga.Resumed, actor=actor, status=self.saga.status_unparked)
+        """An operator gives the payment up: what was done is undone. A payment that the merchant
+        was told is completed stays so; then it is only tried again."""
+        if self.saga.status is not SagaStatus.PARKED:
+            return
+        if self.saga.is_closing or self.saga.settlement:
+            self.retry(actor)
+            return
+        for reason in list(self.saga.parked):
+            self._calls.resume(actor, reason)
+            if isinstance(reason, UUID):
+                self._money.try_again(self.saga.calls[reason])
+        closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
+        self._close(f"given up by {actor}", closing)
 
     @property
     def now(self) -> datetime:
@@ -209,30 +241,53 @@ class SagaDecider:
     # What the gateway says
 
     def _hear(self, report: GatewayReport, *, is_verified: bool) -> Verdict:
-        follow_up = self._money.call_for(report)
+        follow_up = self._follow_up_of(report)
         if follow_up is not None:
-            self._money.answered(follow_up, [report])
-            self._end_compensation()
+            if not self._money.heard(follow_up, report):
+                return Verdict.DOUBTED
+            if report.kind is TransactionKind.REFUND:
+                self._refunded_elsewhere(report, is_verified=is_verified)
             return Verdict.IRRELEVANT
-        expected = Expectation(
+        judgement = judge(report, self._expectation(is_verified=is_verified))
+        if judgement.verdict is Verdict.DOUBTED:
+            self._doubt(report, judgement.reason, is_verified=is_verified)
+        else:
+            if is_verified:
+                self._end_doubt(report)
+            self._act_on(judgement.verdict, report, is_verified=is_verified)
+        return judgement.verdict
+
+    def _follow_up_of(self, report: GatewayReport) -> Call | None:
+        """The follow-up that a report speaks of. A dashboard refund may bear the cart of what it
+        gives back, for example of a capture."""
+        call = self._calls.newest(report.cart_id)
+        is_refund = report.kind is TransactionKind.REFUND
+        if call is not None and is_refund and call.operation is not Operation.REFUND:
+            return None
+        return call
+
+    def _expectation(self, *, is_verified: bool) -> Expectation:
+        return Expectation(
             amount=self.saga.amount,
             cart_ids=self.saga.cart_ids,
             transaction_refs=self.saga.transaction_refs,
             current_ref=self.saga.transaction_ref,
             capture=self.saga.capture,
+            known={m.transaction_ref: m.amount for m in self._money_known if m.amount},
+            is_verified=is_verified,
         )
-        judgement = judge(report, expected)
-        if judgement.verdict is Verdict.DOUBTED:
-            self._doubt(report, judgement.reason, is_verified=is_verified)
-        else:
-            self._act_on(judgement.verdict, report, is_verified=is_verified)
-        return judgement.verdict
+
+    @property
+    def _money_known(self) -> list[GatewayReport]:
+        return [m for m in (self.saga.settlement, self.saga.authorization) if m is not None]
 
     def _act_on(self, verdict: Verdict, report: GatewayReport, *, is_verified: bool) -> None:
         if verdict in {Verdict.PAID, Verdict.AUTHORIZED}:
             self._money_arrived(report, is_authorization=verdict is Verdict.AUTHORIZED)
         elif verdict is Verdict.REFUSED:
             self._refused(report)
+        elif verdict is Verdict.HELD:
+            self._learn_page(report)
         elif report.kind is TransactionKind.REFUND:
             self._refunded_elsewhere(report, is_verified=is_verified)
 
@@ -246,65 +301,81 @@ class SagaDecider:
                 advice=f"compare transaction {report.transaction_ref} with the gateway's "
                 "dashboard; then retry or compensate the saga",
                 call_id=None,
+                transaction_ref=report.transaction_ref,
             )
-        elif self.saga.transaction_ref:
-            self._calls.ask_about(self.saga.transaction_ref)
+        else:
+            for ref in sorted({report.transaction_ref, self.saga.transaction_ref or ""} - {""}):
+                self._calls.ask_about(ref)
 
     def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
-        money = [m for m in (self.saga.settlement, self.saga.authorization) if m is not None]
-        known = {earlier.transaction_ref for earlier in money} | set(self.saga.returns)
-        if report.transaction_ref in known:
+        authorization, settlement = self.saga.authorization, self.saga.settlement
+        known = {earlier.transaction_ref for earlier in self._money_known}
+        if report.transaction_ref in known | set(self.saga.returns):
             return
-        if money or self.saga.is_closing:
+        is_capture = authorization and authorization.transaction_ref == report.previous_ref
+        if is_capture and settlement is None and not self.saga.is_closing:
+            self._money.captured(None, report)
+            return
+        if known or self.saga.is_closing:
             self._money.give_back(report)
             return
+        self._end_doubt(report)
         self._learn_page(report)
         self._trigger(PaymentSaga.StepSucceeded, step=Step.AWAIT_CUSTOMER)
-        self._clear_deadlines()
+        self._calls.clear_deadlines(Deadline.LATE_MONEY)
         started = (
             PaymentSaga.AuthorizationStarted if is_authorization else PaymentSaga.SettlementStarted
         )
         self._trigger(started, step=Step.SETTLE, report=report)
+        self._compensation.watch_for_late_money()
+
+    def _end_doubt(self, report: GatewayReport) -> None:
+        """The gateway has said something of the transaction that fits."""
+        if report.transaction_ref in self.saga.parked:
+            self._calls.resume("gateway", report.transaction_ref)
 
     def _refused(self, report: GatewayReport) -> None:
         if self.saga.settlement or self.saga.authorization or self.saga.is_closing:
             return
+        self._end_doubt(report)
         self._learn_page(report)
         text = report.message or report.status.value
-        if report.status is TransactionStatus.CANCELLED:
-            self._close(text, PaymentStatus.CANCELLED, "cancelled_by_customer", report=report)
-        elif report.status is TransactionStatus.EXPIRED:
-            self._close(text, PaymentStatus.CANCELLED, "expired", report=report)
-        else:
-            is_decline = report.status is TransactionStatus.DECLINED
-            failure = Failure("card_declined" if is_decline else "gateway_error", text, report.code)
-            self._close(text, PaymentStatus.FAILED, failure=failure, report=report)
+        self._close(text, _closing_for(report, text))
 
     def _refunded_elsewhere(self, report: GatewayReport, *, is_verified: bool) -> None:
-        """A refund that we did not ask for: made in the dashboard. It is verified first."""
-        is_news = report.transaction_ref not in self.saga.refund_refs
-        is_ours = report.previous_ref in self.saga.transaction_refs | set(self.saga.returns)
-        is_done = report.status is TransactionStatus.AUTHORISED and report.amount is not None
-        if not (is_news and is_ours and is_done):
+        """A refund that we did not ask for: made in the dashboard. It is verified first; and it
+        may be heard of before the payment that it gives back."""
+        ref = report.previous_ref or ""
+        has_money = ref in {m.transaction_ref for m in self._money_known} | set(self.saga.returns)
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if report.transaction_ref in self.saga.refund_refs or report.status.is_refusal:
             return
-        money_return = self.saga.returns.get(report.previous_ref or "")
         if not is_verified:
             self._calls.ask_about(report.transaction_ref)
-        elif money_return is not None and not money_return.is_done:
-            self._trigger(
-                PaymentSaga.MoneyReturned,
-                call_id=None,
-                transaction_ref=report.previous_ref,
-                refund_ref=report.transaction_ref,
-                amount=report.amount,
-            )
-            self._end_compensation()
-        elif self.saga.settlement is not None:
-            self._trigger(
-                PaymentSaga.ForeignRefundSeen,
-                refund_ref=report.transaction_ref,
-                amount=report.amount,
-            )
+        elif is_done and has_money:
+            self._take_note_of(report)
+        else:
+            self._ask_again(report)
+
+    def _ask_again(self, report: GatewayReport) -> None:
+        """The gateway has not decided about somebody else's refund, or it gives back money that
+        we have not heard of so far."""
+        asked = self._calls.questions_about(report.transaction_ref)
+        if asked >= QUERIES_MAX:
+            self._doubt(report, "it gives back what was never paid", is_verified=True)
+            return
+        is_waiting = report.status is TransactionStatus.PENDING or asked >= HASTY_QUESTIONS
+        gap = self.timings.held_gap if is_waiting else self.timings.retry_max
+        self._calls.ask_about(report.transaction_ref, self.now + gap)
+        if report.previous_ref in self.saga.transaction_refs:
+            self._calls.ask_carts()
+
+    def _take_note_of(self, report: GatewayReport) -> None:
+        if self._money.could_be_given_back(report):
+            self._end_doubt(report)
+            self._money.given_back_elsewhere(report)
+        else:
+            self._doubt(report, "it gives back more than was paid", is_verified=True)
 
     def _learn_page(self, report: GatewayReport) -> None:
         """A report may be quicker than the answer to our own call: it proves there is a page."""
@@ -328,7 +399,7 @@ class SagaDecider:
         )
         self._trigger(PaymentSaga.StepStarted, step=Step.AWAIT_CUSTOMER)
         due_at = self.timings.next_reconciliation(self.now, expires_at, self.now)
-        self._set_deadline(Deadline.RECONCILE, due_at)
+        self._calls.set_deadline(Deadline.RECONCILE, due_at)
 
     def _wait_on(self, verdicts: list[Verdict]) -> None:
         opened_at, expires_at = self.saga.page_opened_at, self.saga.page_expires_at
@@ -337,90 +408,46 @@ class SagaDecider:
         is_over = self.now >= expires_at + self.timings.expiry_grace
         is_held = Verdict.HELD in verdicts and self.now < opened_at + self.timings.held_max
         if is_over and not is_held:
-            self._close("the page ran out", PaymentStatus.CANCELLED, "expired")
-            self._watch_for_late_money()
+            reason = "expired"
+            closing = Closing(PaymentStatus.CANCELLED, cancellation_reason=reason)
+            self._close("the page ran out", closing)
         elif Deadline.RECONCILE not in self.saga.deadlines:
             due_at = self.timings.next_reconciliation(opened_at, expires_at, self.now)
-            self._set_deadline(Deadline.RECONCILE, due_at)
+            self._calls.set_deadline(Deadline.RECONCILE, due_at)
 
     def _confirm(self, *, is_told: bool) -> None:
-        status = self.saga.steps[Step.CONFIRM].status
-        if status is StepStatus.SUCCEEDED:
-            self._finish()
-        elif status is StepStatus.PENDING:
+        if self.saga.steps[Step.CONFIRM].status is StepStatus.PENDING:
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
             if not is_told:
-                self.merchant_told()
+                self._trigger(PaymentSaga.StepSucceeded, step=Step.CONFIRM)
+        self._conclude()
 
-    def _finish(self) -> None:
-        if self.saga.is_closing:
-            self._end_compensation()
-        elif self.saga.status is not SagaStatus.COMPLETED:
+    # Backwards, and the end
+
+    def _close(self, why: str, closing: Closing | None = None) -> None:
+        self._compensation.begin(why, closing)
+
+    def _conclude(self) -> None:
+        """Goes on with what is being undone; ends the saga when all is done and told."""
+        self._compensation.proceed()
+        is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
+        is_open = self.saga.stage is not SagaStatus.COMPLETED
+        if is_told and is_open and not self.saga.is_closing:
             self._trigger(PaymentSaga.Completed)
 
-    # Backwards
 
-    def _close(
-        self,
-        why: str,
-        status: PaymentStatus,
-        cancellation_reason: str | None = None,
-        *,
-        failure: Failure | None = None,
-        report: GatewayReport | None = None,
-    ) -> None:
-        self._undo(why)
-        self._trigger(
-            PaymentSaga.RecordClosing,
-            step=Step.CREATE_RECORD,
-            status=status,
-            failure=failure,
-            cancellation_reason=cancellation_reason,
-            report=report,
-        )
+def _refers(report: GatewayReport) -> bool:
+    """True when a transaction points to another one, which must be heard of first."""
+    return report.previous_ref is not None
 
-    def _undo(self, why: str) -> None:
-        """Fails the running step and undoes, last first, what the steps before it did."""
-        for step in self.saga.steps:
-            if self.saga.is_running(step):
-                self._trigger(PaymentSaga.StepFailed, step=step, reason=why)
-        self._trigger(PaymentSaga.CompensationStarted, reason=why)
-        self._clear_deadlines()
-        money = self.saga.settlement or self.saga.authorization
-        if money is not None and not self._is_capturing():
-            self._money.give_back(money)
-        if self.saga.steps[Step.OPEN_AT_GATEWAY].status is StepStatus.SUCCEEDED:
-            self._trigger(PaymentSaga.StepCompensated, step=Step.OPEN_AT_GATEWAY)
 
-    def _is_capturing(self) -> bool:
-        calls = self.saga.follow_ups_under_way
-        return any(call.operation is Operation.CAPTURE for call in calls)
-
-    def _watch_for_late_money(self) -> None:
-        """A page cannot be called back: whoever still has it may pay until it is over."""
-        opened_at = self.saga.page_opened_at
-        has_money = self.saga.settlement or self.saga.authorization
-        if opened_at and self.saga.is_page_given_out and not has_money:
-            due_at = max(self.now, opened_at + self.timings.late_money_after)
-            self._set_deadline(Deadline.LATE_MONEY, due_at)
-
-    def _watch_what_is_held(self) -> None:
-        """Money that the gateway holds or has pending may still come for a closed payment."""
-        opened_at = self.saga.page_opened_at
-        is_young = opened_at and self.now < opened_at + self.timings.held_max
-        if is_young and Deadline.LATE_MONEY not in self.saga.deadlines:
-            self._set_deadline(Deadline.LATE_MONEY, self.now + self.timings.held_gap)
-
-    def _end_compensation(self) -> None:
-        is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
-        is_returned = all(money.is_done for money in self.saga.returns.values())
-        is_idle = not self.saga.follow_ups_under_way
-        if self.saga.status is SagaStatus.COMPENSATING and is_told and is_returned and is_idle:
-            self._trigger(PaymentSaga.Compensated)
-
-    def _set_deadline(self, deadline: Deadline, due_at: datetime) -> None:
-        self._trigger(PaymentSaga.DeadlineSet, deadline=deadline, due_at=due_at)
-
-    def _clear_deadlines(self) -> None:
-        for deadline, due_at in list(self.saga.deadlines.items()):
-            self._trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
+def _closing_for(report: GatewayReport, text: str) -> Closing:
+    """How a payment is closed whose page came to nothing."""
+    if report.status is TransactionStatus.CANCELLED:
+        reason = "cancelled_by_customer"
+        return Closing(PaymentStatus.CANCELLED, None, reason, report)
+    if report.status is TransactionStatus.EXPIRED:
+        return Closing(PaymentStatus.CANCELLED, None, "expired", report)
+    is_decline = report.status is TransactionStatus.DECLINED
+    failure = Failure("card_declined" if is_decline else "gateway_error", text, report.code)
+    return Closing(PaymentStatus.FAILED, failure, None, report)

@@ -19,6 +19,8 @@ ATTEMPTS_MAX = 5
 """How often a follow-up that provably did not happen is asked for anew."""
 QUERIES_MAX = 40
 """How often a follow-up is asked after before a person has to look."""
+DOUBTS_MAX = 3
+"""How often the gateway is asked once more when its own answer does not fit."""
 
 NEEDS_OPERATOR = "needs_operator"
 
@@ -45,48 +47,67 @@ class SagaMoney:
     def refund(self, refund_id: UUID, amount: Money) -> None:
         """A merchant wants money given back."""
         if self._saga.settlement is not None:
-            self._follow_up(
-                Operation.REFUND,
-                "r",
-                self._saga.settlement.transaction_ref,
-                amount,
-                refund_id,
-            )
+            ref = self._saga.settlement.transaction_ref
+            self._follow_up(Operation.REFUND, "r", ref, amount, refund_id)
 
     def capture(self, amount: Money) -> None:
         """A merchant takes the authorized money, or part of it."""
         if self._saga.authorization is not None and self._saga.is_running(Step.CAPTURE):
             ref = self._saga.authorization.transaction_ref
             self._follow_up(Operation.CAPTURE, "k", ref, amount)
+        else:
+            why = Failure("capture_not_possible", "the authorization is not to be had any more")
+            self._calls.trigger(PaymentSaga.CaptureRefused, call_id=None, failure=why)
 
-    def release_rest(self, captured: Money) -> None:
-        """Lets go of what was authorized and not captured."""
-        authorization = self._saga.authorization
-        if authorization is not None and captured < self._saga.amount:
-            rest = self._saga.amount - captured
-            self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
+    @property
+    def is_capturing(self) -> bool:
+        """True while a capture is under way."""
+        under_way = self._saga.follow_ups_under_way
+        return any(call.operation is Operation.CAPTURE for call in under_way)
 
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
-        if report.transaction_ref in self._saga.returns:
+        ref, amount = report.transaction_ref, self._left_of(report)
+        if ref in self._saga.returns or amount.amount <= 0:
             return
-        is_held = report.kind is TransactionKind.AUTHORIZATION
-        amount = report.amount or self._saga.amount
         self._calls.trigger(
             PaymentSaga.MoneyReturnStarted,
-            transaction_ref=report.transaction_ref,
+            transaction_ref=ref,
             amount=amount,
             is_closing=self._saga.is_closing,
         )
-        operation = Operation.VOID if is_held else Operation.REFUND
-        self._follow_up(operation, "c", report.transaction_ref, amount)
+        is_held = report.kind is TransactionKind.AUTHORIZATION
+        self._follow_up(Operation.VOID if is_held else Operation.REFUND, "c", ref, amount)
+
+    def _left_of(self, report: GatewayReport) -> Money:
+        """What of a transaction is not the customer's again, as far as we know."""
+        amount = report.amount or self._saga.amount
+        if report == self._saga.authorization:
+            return amount * 0 if self._is_rest_let_go(report) else amount - self._captured_amount
+        return amount - self._saga.given_back.get(report.transaction_ref, amount * 0)
+
+    @property
+    def _captured_amount(self) -> Money:
+        settlement = self._saga.settlement
+        nothing = self._saga.amount * 0
+        return (settlement.amount or nothing) if settlement is not None else nothing
+
+    def _is_rest_let_go(self, authorization: GatewayReport) -> bool:
+        return any(
+            call.operation is Operation.VOID
+            and call.transaction_ref == authorization.transaction_ref
+            for call in self._saga.calls.values()
+        )
 
     def try_again(self, call: Call) -> None:
         """What was refused is asked for anew; what is unknown is asked after once more."""
-        if call.call_id in self._saga.resolved and call.amount and call.transaction_ref:
-            self._follow_up(call.operation, "c", call.transaction_ref, call.amount, call.refund_id)
-        else:
+        if not self._saga.is_resolved(call):
             self._calls.ask_after(call, self._calls.now)
+            return
+        money = self._saga.returns.get(call.transaction_ref or "")
+        if money is not None and not money.is_done:
+            rest = money.amount - money.returned
+            self._follow_up(call.operation, "c", money.transaction_ref, rest)
 
     def _follow_up(
         self,
@@ -108,100 +129,155 @@ class SagaMoney:
 
     # What came of it
 
-    def call_for(self, report: GatewayReport) -> Call | None:
-        """The unresolved follow-up that a report speaks of, found by its cart."""
-        for call in self._saga.calls.values():
-            is_it = call.cart_id == report.cart_id and call.operation.is_follow_up
-            if is_it and call.call_id not in self._saga.resolved:
-                return call
+    def heard(self, call: Call, report: GatewayReport) -> bool:
+        """A notification speaks of a follow-up; False when it does not fit what was asked for."""
+        doubt = self._doubt(call, report)
+        if doubt is not None:
+            self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=doubt)
+            if not self._saga.is_resolved(call):
+                self._calls.ask_after(call, self._calls.now)
+        elif not self._saga.is_resolved(call):
+            self._weigh(call, report)
+        return doubt is None
+
+    def answered(self, call: Call, asked: Call, reports: list[GatewayReport]) -> None:
+        """The gateway answered `asked`, the follow-up `call` itself or a query about it."""
+        if self._saga.is_resolved(call):
+            return
+        fitting = [report for report in reports if self._doubt(call, report) is None]
+        done = [report for report in fitting if report.status is TransactionStatus.AUTHORISED]
+        if fitting:
+            self._weigh(call, (done or fitting)[0])
+        elif reports:
+            reason = self._doubt(call, reports[0]) or ""
+            self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
+            if self._calls.queries_about(call) < DOUBTS_MAX:
+                self._calls.ask_after(call, self._calls.now + self._timings.retry_max)
+            else:
+                self._park(call, f"the gateway's own answer does not fit: {reason}")
+        elif asked.operation is Operation.QUERY_CART:
+            self._not_found(call)
+        else:
+            self._calls.ask_after(call, self._calls.now + self._timings.retry_base)
+
+    def _doubt(self, call: Call, report: GatewayReport) -> str | None:
+        """Why a report cannot be about a follow-up as it was asked for; None when it can."""
+        if report.kind not in KINDS[call.operation]:
+            return f"it is a {report.kind} where a {call.operation} was asked for"
+        if report.previous_ref not in (None, call.transaction_ref):
+            return "it points to another transaction"
+        if report.status is TransactionStatus.UNKNOWN:
+            return "its status is not known"
+        if report.status is TransactionStatus.AUTHORISED and report.amount != call.amount:
+            asked = written(call.amount) if call.amount else "nothing"
+            told = written(report.amount) if report.amount else "no amount"
+            return f"it speaks of {told}, {asked} was asked for"
         return None
 
-    def answered(self, call: Call, reports: list[GatewayReport]) -> None:
-        """The gateway told of a follow-up; nothing at all is told of what never happened."""
-        if call.call_id in self._saga.resolved:
-            return
-        fitting = [r for r in reports if r.kind in KINDS[call.operation]]
-        report = next((r for r in fitting if r.status is TransactionStatus.AUTHORISED), None)
-        report = report or (fitting[0] if fitting else None)
-        if report is None:
-            self._not_found(call)
-        elif report.status is TransactionStatus.AUTHORISED and report.amount == call.amount:
+    def _weigh(self, call: Call, report: GatewayReport) -> None:
+        if report.status is TransactionStatus.AUTHORISED:
             self._done(call, report)
         elif report.status.is_refusal:
             self.refused(call, Failure("refused", report.message or report.status, report.code))
         elif self._calls.queries_about(call) >= QUERIES_MAX:
             self._park(call, f"the gateway still says {report.status}")
-        elif report.status is TransactionStatus.PENDING:
+        else:
             due_at = self._calls.now + self._timings.held_gap
             self._calls.watch(call, report.transaction_ref, due_at)
-        else:
-            self._calls.ask_after(call, self._calls.now + self._timings.retry_max)
 
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it."""
         if call.refund_id is not None:
-            self._calls.trigger(
-                PaymentSaga.RefundRefused,
-                call_id=call.call_id,
-                refund_id=call.refund_id,
-                failure=failure,
-            )
+            self._end(call, PaymentSaga.RefundRefused, refund_id=call.refund_id, failure=failure)
         elif call.operation is Operation.CAPTURE:
-            self._capture_refused(call, failure)
+            self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:
-            self._calls.trigger(PaymentSaga.FollowUpEnded, call_id=call.call_id)
-            if call.transaction_ref in self._saga.returns:
+            self._end(call, PaymentSaga.FollowUpEnded)
+            if self._is_to_return(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
 
-    def _capture_refused(self, call: Call, failure: Failure) -> None:
-        self._calls.trigger(PaymentSaga.CaptureRefused, call_id=call.call_id, failure=failure)
-        if self._saga.is_closing and self._saga.authorization is not None:
-            self.give_back(self._saga.authorization)
-
     def _done(self, call: Call, report: GatewayReport) -> None:
+        ref = report.transaction_ref
         if call.refund_id is not None:
-            self._calls.trigger(
-                PaymentSaga.RefundSettled,
-                call_id=call.call_id,
-                refund_id=call.refund_id,
-                refund_ref=report.transaction_ref,
-            )
+            self._end(call, PaymentSaga.RefundSettled, refund_id=call.refund_id, refund_ref=ref)
         elif call.operation is Operation.CAPTURE:
-            self._captured(call, report)
+            self._unpark(call)
+            self.captured(call.call_id, report)
         elif call.transaction_ref in self._saga.returns:
-            self._calls.trigger(
+            self._end(
+                call,
                 PaymentSaga.MoneyReturned,
-                call_id=call.call_id,
                 transaction_ref=call.transaction_ref,
-                refund_ref=report.transaction_ref,
+                refund_ref=ref,
                 amount=call.amount,
             )
         else:
-            self._calls.trigger(PaymentSaga.FollowUpEnded, call_id=call.call_id)
+            self._end(call, PaymentSaga.FollowUpEnded)
 
-    def _captured(self, call: Call, report: GatewayReport) -> None:
+    def _end(self, call: Call, event_class: type[PaymentSaga.Event], **fields: object) -> None:
+        self._unpark(call)
+        self._calls.trigger(event_class, call_id=call.call_id, **fields)
+
+    def captured(self, call_id: UUID | None, report: GatewayReport) -> None:
+        """Authorized money was taken; what is not taken of it is let go."""
         self._calls.trigger(
             PaymentSaga.Captured,
             step=Step.CAPTURE,
-            call_id=call.call_id,
+            call_id=call_id,
             report=report,
             is_closing=self._saga.is_closing,
         )
-        if self._saga.is_closing:
-            self.give_back(report)
-        elif report.amount is not None:
-            self.release_rest(report.amount)
+        authorization = self._saga.authorization
+        if self._saga.is_closing or authorization is None:
+            return
+        rest = self._left_of(authorization)
+        if rest.amount > 0:
+            self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
+
+    def could_be_given_back(self, report: GatewayReport) -> bool:
+        """True when somebody else's refund is within what its transaction took."""
+        taken = self._saga.returns.get(report.previous_ref or "")
+        settlement = self._saga.settlement
+        whole = taken.amount if taken else settlement.amount if settlement else None
+        if report.amount is None or whole is None or report.amount.currency != whole.currency:
+            return False
+        return report.amount <= whole
+
+    def given_back_elsewhere(self, report: GatewayReport) -> None:
+        """Somebody gave money back in the dashboard."""
+        ref, refund_ref = report.previous_ref or "", report.transaction_ref
+        given_back = {"transaction_ref": ref, "refund_ref": refund_ref, "amount": report.amount}
+        if not self._is_to_return(ref):
+            self._calls.trigger(PaymentSaga.ForeignRefundSeen, **given_back)
+            return
+        self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
+        if not self._is_to_return(ref):
+            for call in list(self._saga.calls.values()):
+                if call.transaction_ref == ref:
+                    self._unpark(call)
+
+    def _is_to_return(self, transaction_ref: str | None) -> bool:
+        money = self._saga.returns.get(transaction_ref or "")
+        return money is not None and not money.is_done
+
+    def _unpark(self, call: Call) -> None:
+        """The fate of a call is known now: that is no reason for an operator any more."""
+        for parked_id in list(self._saga.parked):
+            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id:
+                self._calls.resume("gateway", parked_id)
 
     def _not_found(self, call: Call) -> None:
         """The gateway does not know it. Long enough afterwards that proves it never happened."""
         asked = self._calls.queries_about(call)
-        proven_at = call.due_at + self._timings.proof_after
+        lost_at = self._saga.answered.get(call.call_id, self._calls.now)
+        proven_at = lost_at + self._timings.proof_after
         if self._calls.now < proven_at or asked < 2:
             due_at = max(self._calls.now + self._timings.retry_max, proven_at)
             self._calls.ask_after(call, due_at)
         elif self._calls.attempts_of(call) >= ATTEMPTS_MAX:
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:
+            self._unpark(call)
             self._calls.repeat(call, self._calls.now)
 
     def _park(self, call: Call, detail: str) -> None:
@@ -210,7 +286,8 @@ class SagaMoney:
             PaymentSaga.Parked,
             reason=NEEDS_OPERATOR,
             detail=f"{call.operation} of {written(call.amount)}: {detail}",
-            advice=f"look up transaction {call.transaction_ref} in the gateway's dashboard; "
-            "then retry the saga",
+            advice=f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
+            "retry the saga, or move the money there and the saga will take note of it",
             call_id=call.call_id,
+            transaction_ref=None,
         )

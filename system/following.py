@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import (
     IntegrityError,
     InterfaceError,
@@ -31,6 +32,10 @@ ATTEMPTS_BEFORE_PARKING = 3
 RACES_BEFORE_PARKING = 8
 """How often an event that stands alone may lose a race, with growing pauses, before parking."""
 
+PATIENCE = 100
+"""How often an event is tried that came too early: what it speaks of was recorded before it, but
+in another log, which this follower has not read so far yet."""
+
 INFRASTRUCTURE_ERRORS = (OperationalError, InterfaceError, InternalError)
 """Errors that say nothing about the event in hand: the database is not there."""
 
@@ -41,6 +46,7 @@ class PolicyFailed(Exception):
     def __init__(self, index: int, error: Exception) -> None:
         super().__init__(f"{type(error).__name__}: {error}")
         self.index = index
+        self.is_early = isinstance(error, AggregateNotFoundError)
 
 
 class FollowerParking:
@@ -84,6 +90,7 @@ class Following:
         self._limit = batch_size
         self._attempts = 0
         self._races_lost = 0
+        self._early = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
         self._loads: dict[str, bool] = {}
@@ -105,6 +112,7 @@ class Following:
         """Takes in the next batch and returns how many notifications it held.
 
         An event that the policy cannot take in is tried alone, and after some attempts parked.
+        One that came too early waits: 0 is returned, and it is tried again next time.
 
         Raises:
             IntegrityError: the batch lost a race; nothing was recorded. Call again: the next
@@ -128,7 +136,7 @@ class Following:
         except Exception as error:  # noqa: BLE001 - raised again, or parked with its event
             return self._isolate(notifications, error)
         self._limit = min(self._limit * 2, self.batch_size)
-        self._attempts = self._races_lost = 0
+        self._attempts = self._races_lost = self._early = 0
         return len(notifications)
 
     def take_in_parked(self, parked: ParkedEvent) -> None:
@@ -167,6 +175,9 @@ class Following:
         if failure.index > 0:
             self._take_in(notifications[: failure.index])
             return failure.index
+        if failure.is_early and self._early < PATIENCE:
+            self._early += 1
+            return 0
         return self._fail_alone(notifications[0], failure)
 
     def _isolate(self, notifications: Sequence[Notification], error: Exception) -> int:

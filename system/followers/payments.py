@@ -45,7 +45,7 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
     @policy.register
     def _(self, event: PaymentSaga.Captured, work: Work) -> None:
         payment: Payment = work.get(event.payment_id)
-        if not payment.is_closed and event.report.amount is not None:
+        if not event.is_closing and not payment.is_closed and event.report.amount is not None:
             payment.complete(event.report.amount, event.report, event.timestamp)
 
     @policy.register

@@ -50,7 +50,8 @@ CONDITIONS: dict[str, Composable] = {
 }
 
 SELECT = SQL(
-    "SELECT p.*, s.status AS saga_status FROM view_payments p "
+    "SELECT p.*, CASE WHEN s.parked_detail IS NULL THEN s.status ELSE 'parked' END "
+    "AS saga_status FROM view_payments p "
     "LEFT JOIN view_sagas s USING (payment_id) WHERE {} "
     "ORDER BY p.created_at DESC, p.payment_id DESC LIMIT %(limit)s"
 )

@@ -12,7 +12,8 @@ from system.persistence.tables import SAGAS_VIEW
 
 
 class SagasView(Projection):
-    """Follows PaymentSagas."""
+    """Follows PaymentSagas. A saga is parked while it has a `parked_detail`; `status` is where it
+    stands apart from that."""
 
     name = "SagasView"
     tables = (SAGAS_VIEW.name,)
@@ -37,11 +38,11 @@ class SagasView(Projection):
 
     @project.register
     def _(self, event: PaymentSaga.SettlementStarted) -> list[RowChange]:
-        return _patch(event, SagaStatus.RUNNING, parked_detail=None, advice=None)
+        return _patch(event, SagaStatus.RUNNING)
 
     @project.register
     def _(self, event: PaymentSaga.AuthorizationStarted) -> list[RowChange]:
-        return _patch(event, SagaStatus.RUNNING, parked_detail=None, advice=None)
+        return _patch(event, SagaStatus.RUNNING)
 
     @project.register
     def _(self, event: PaymentSaga.StepStarted) -> list[RowChange]:
@@ -53,7 +54,8 @@ class SagasView(Projection):
 
     @project.register
     def _(self, event: PaymentSaga.Resumed) -> list[RowChange]:
-        return _patch(event, event.status, parked_detail=None, advice=None)
+        columns = {"parked_detail": event.parked_detail}
+        return _patch(event, event.status, **columns, **({} if event.parked_detail else _NO_ADVICE))
 
     @project.register
     def _(self, event: PaymentSaga.CompensationStarted) -> list[RowChange]:
@@ -73,7 +75,15 @@ class SagasView(Projection):
 
     @project.register
     def _(self, event: PaymentSaga.Parked) -> list[RowChange]:
-        return _patch(event, SagaStatus.PARKED, parked_detail=event.detail, advice=event.advice)
+        values = {
+            "parked_detail": event.detail,
+            "advice": event.advice,
+            "updated_at": event.timestamp,
+        }
+        return [Patch(SAGAS_VIEW.name, (event.originator_id,), values)]
+
+
+_NO_ADVICE: dict[str, Any] = {"advice": None}
 
 
 def _patch(event: PaymentSaga.Event, status: SagaStatus, **columns: Any) -> list[RowChange]:

@@ -1,13 +1,29 @@
 """Runs seeds, finds the shortest history that still fails, and says how to repeat it."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
 
+from domain.gateway_report import GatewayReport
+from domain.money import Money, written
+from domain.payment_saga import Call
 from tests.simulation.invariants import Broken
 from tests.simulation.script import Action, script_for
 from tests.simulation.world import World
 
 SHRINKS_MAX = 400
+TRACE_MAX = 80
+TEXT_MAX = 230
+UNSHOWN = frozenset(
+    {
+        *("originator_id", "originator_version", "originator_topic", "timestamp", "metadata"),
+        *("payment_id", "payload", "headers", "signature", "provider", "ip_address"),
+        *("merchant_metadata", "callback_url", "description", "payment_method", "open_until"),
+        *("instrument", "message", "code", "occurred_at"),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -45,23 +61,22 @@ def run(seed: int, script: list[Action] | None = None) -> Failure | None:
     return None
 
 
-def shrunk(failure: Failure) -> Failure:
+Player = Callable[[int, list[Action]], Failure | None]
+"""Plays a script with a seed and tells what went wrong."""
+
+
+def shrunk(failure: Failure, play: Player = run) -> Failure:
     """Drops actions for as long as the same thing still goes wrong."""
-    runs = 0
-    size = max(1, len(failure.script) // 2)
-    while runs < SHRINKS_MAX:
-        shorter = None
+    runs, size = 0, max(1, len(failure.script) // 2)
+    while size and runs < SHRINKS_MAX:
         for start in range(0, len(failure.script), size):
             runs += 1
-            script = failure.script[:start] + failure.script[start + size :]
-            shorter = run(failure.seed, script)
+            shorter = play(failure.seed, failure.script[:start] + failure.script[start + size :])
             if shorter is not None and _kind(shorter) == _kind(failure):
                 failure = shorter
                 break
-            shorter = None
-        if shorter is None and size == 1:
-            break
-        size = size if shorter is not None else size // 2
+        else:
+            size //= 2
     return failure
 
 
@@ -79,11 +94,26 @@ def _trace(world: World) -> str:
     recorded.sort(key=lambda event: event.timestamp)
     start = recorded[0].timestamp if recorded else None
     lines = []
-    for event in recorded[-150:]:
+    for event in recorded[-TRACE_MAX:]:
         at = (event.timestamp - start).total_seconds() if start else 0
-        own = ("originator_id", "timestamp", "metadata", "payment_id", "originator_version")
-        shown = {k: str(v) for k, v in vars(event).items() if k not in own and v is not None}
-        shown.pop("payload", None)
-        lines.append(f"{at:12.3f}  {type(event).__qualname__:36} {str(shown)[:260]}")
-    books = [f"  books: {report}" for report in world.gateway.transactions.values()]
+        lines.append(f"{at:12.3f}  {type(event).__qualname__:34} {_short(event)}")
+    books = [f"  in the gateway's books: {_short(r)}" for r in world.gateway.transactions.values()]
     return "\n".join([*lines, *books])
+
+
+def _short(value: object) -> str:
+    shown = {k: v for k, v in vars(value).items() if k not in UNSHOWN and v not in (None, [], {})}
+    text = ", ".join(f"{k}={_text(v)}" for k, v in shown.items())
+    return text[:TEXT_MAX]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{'; '.join(_text(v) for v in value)}]"
+    if isinstance(value, Call | GatewayReport):
+        return f"<{_short(value)}>"
+    if isinstance(value, UUID):
+        return str(value)[:4]
+    if isinstance(value, Money):
+        return written(value)
+    return value.strftime("%d %H:%M:%S") if isinstance(value, datetime) else str(value)

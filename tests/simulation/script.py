@@ -1,4 +1,4 @@
-"""What happens in one simulated run, written down beforehand as data, so that it can be cut short."""
+"""What happens in one simulated run, written down beforehand, so that it can be cut short."""
 
 import random
 from dataclasses import dataclass
@@ -83,7 +83,36 @@ HOW = {
     "merchant": ("fails", "fails_long", "dies_after", "gone"),
 }
 SPANS = (0.4, 3.0, MINUTE, 20 * MINUTE, 2 * HOUR, 3 * DAY)
-"""Actions fall into one of these first spans of a payment's life, so that some crowd together."""
+"""Actions fall into one of these first spans after the one before, so that some crowd together."""
+
+STORIES: tuple[tuple[str, ...], ...] = (
+    ("pay", "refund_part", "refund_part"),
+    ("pay", "refund", "again"),
+    ("pay", "refund_same", "refund_part", "refund"),
+    ("pay", "dashboard_refund", "refund_part"),
+    ("pay", "cancel"),
+    ("cancel", "pay"),
+    ("two_pages", "pay_any_page", "pay_any_page"),
+    ("two_pages", "pay_any_page", "pay_any_page", "refund"),
+    ("two_pages", "manual", "pay_any_page", "pay_any_page", "capture"),
+    ("two_pages", "hold", "pay_any_page", "cancel", "release"),
+    ("hold", "release"),
+    ("hold", "cancel", "release"),
+    ("hold", "release_part", "refund"),
+    ("defer", "settle_deferred", "refund_part"),
+    ("defer", "cancel", "settle_deferred"),
+    ("manual", "pay", "capture"),
+    ("manual", "pay", "capture_part", "refund"),
+    ("manual", "pay", "capture", "cancel"),
+    ("manual", "pay", "capture_part", "cancel"),
+    ("manual", "pay", "cancel"),
+    ("manual", "pay", "capture", "refund_part", "dashboard_refund"),
+    ("manual", "pay"),
+)
+"""What people do in order; everything else happens around it."""
+
+TERMS = frozenset({"manual", "two_pages"})
+"""Not something that somebody does, but how the payment is to begin."""
 
 
 def script_for(seed: int) -> list[Action]:
@@ -91,30 +120,43 @@ def script_for(seed: int) -> list[Action]:
     rng = random.Random(seed)
     actions: list[Action] = []
     for payment in range(rng.choice((1, 1, 1, 2))):
-        born_at = rng.choice((0.0, rng.random() * 3))
-        actions.append(Action(born_at, "create", payment, rng.random(), _terms(rng)))
-        actions += _life(rng, payment, born_at)
+        actions += _life(rng, payment, rng.choice((0.0, rng.random() * 3)))
     return sorted(actions, key=lambda action: action.at_seconds)
 
 
-def _terms(rng: random.Random) -> str:
+def _life(rng: random.Random, payment: int, born_at: float) -> list[Action]:
+    story = rng.choice((*STORIES, (), ()))
+    life = [Action(born_at, "create", payment, rng.random(), _terms(rng, "manual" in story))]
+    if "two_pages" in story:
+        life.append(Action(born_at - 0.001, "gateway", payment, 0.0, "hangs"))
+    at_seconds = born_at
+    for kind in [kind for kind in story if kind not in TERMS]:
+        at_seconds += 0.1 + rng.random() * rng.choice(SPANS[:-1])
+        if rng.random() < 0.5:
+            life.append(_some(rng, FAULTS, payment, max(born_at, at_seconds - 0.3), 0.2))
+        life.append(_action(rng, kind, payment, at_seconds))
+    for cast, most in ((CUSTOMER, 1), (MERCHANT, 2), (STAFF, 2), (OPERATOR, 1), (FAULTS, 3)):
+        spans = rng.choices(SPANS, k=rng.randint(0, most))
+        life += [_some(rng, cast, payment, born_at, span) for span in spans]
+    return life
+
+
+def _terms(rng: random.Random, is_manual: bool) -> str:
     currency = rng.choice(("SAR", "KWD", "JPY", "AED"))
-    capture = rng.choice(("automatic", "automatic", "manual"))
+    capture = "manual" if is_manual else rng.choice(("automatic", "automatic", "manual"))
     told = rng.choice(("told", "told", "told", "untold"))
     return f"{currency} {capture} {told}"
 
 
-def _life(rng: random.Random, payment: int, born_at: float) -> list[Action]:
-    life = [_some(rng, CUSTOMER, payment, born_at) for _ in range(rng.choice((0, 1, 1, 1, 2)))]
-    for cast, most in ((MERCHANT, 4), (STAFF, 3), (OPERATOR, 1), (FAULTS, 5)):
-        life += [_some(rng, cast, payment, born_at) for _ in range(rng.randint(0, most))]
-    return life
-
-
-def _some(rng: random.Random, cast: dict[str, int], payment: int, born_at: float) -> Action:
+def _some(
+    rng: random.Random, cast: dict[str, int], payment: int, since: float, span: float
+) -> Action:
     kind = rng.choices(list(cast), list(cast.values()))[0]
-    at_seconds = born_at + rng.random() * rng.choice(SPANS)
+    return _action(rng, kind, payment, since + rng.random() * span)
+
+
+def _action(rng: random.Random, kind: str, payment: int, at_seconds: float) -> Action:
     how = rng.choice(HOW[kind]) if kind in HOW else ""
-    if cast in (CUSTOMER, STAFF):
+    if kind in CUSTOMER or kind in STAFF:
         how = rng.choice(("", "", "silently"))
     return Action(at_seconds, kind, payment, rng.random(), how)

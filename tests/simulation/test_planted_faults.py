@@ -1,0 +1,101 @@
+"""The simulation has teeth: faults planted in the code are each seen within some hundred seeds."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from domain import belief
+from domain.belief import Judgement, Verdict
+from domain.gateway_report import GatewayReport
+from domain.payment_saga import Call, PaymentSaga
+from domain.saga_calls import SagaCalls
+from domain.saga_decider import SagaDecider
+from domain.saga_money import SagaMoney
+from domain.saga_steps import Deadline, Step
+from tests.simulation.runs import Failure, run
+
+SEEDS_MAX = 400
+
+
+def first_failure() -> Failure | None:
+    """The first seed that fails, of `SEEDS_MAX`."""
+    return next((failure for seed in range(SEEDS_MAX) if (failure := run(seed))), None)
+
+
+def test_without_the_query_before_a_retry_money_moves_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = SagaCalls.ask_after
+
+    def repeats_blindly(self: SagaCalls, call: Call, due_at: datetime) -> None:
+        if call.operation.is_follow_up:
+            self.repeat(call, due_at)
+        else:
+            honest(self, call, due_at)
+
+    monkeypatch.setattr(SagaCalls, "ask_after", repeats_blindly)
+
+    assert first_failure() is not None
+
+
+def test_a_wrong_amount_that_is_believed_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(belief, "_is_amount_right", lambda report, expected: True)
+
+    assert first_failure() is not None
+
+
+def test_late_money_that_is_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaMoney.give_back
+
+    def forgets(self: SagaMoney, report: GatewayReport) -> None:
+        if not self._saga.is_closing:
+            honest(self, report)
+
+    monkeypatch.setattr(SagaMoney, "give_back", forgets)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "gateway keeps" in failure.what or "held" in failure.what or "hang" in failure.what
+
+
+def test_a_payment_that_settles_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaDecider._money_arrived
+
+    def settles_again(self: SagaDecider, report: GatewayReport, *, is_authorization: bool) -> None:
+        is_second = self.saga.settlement and not self.saga.is_closing
+        if is_second and report.transaction_ref != self.saga.settlement.transaction_ref:
+            self._trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
+        else:
+            honest(self, report, is_authorization=is_authorization)
+
+    monkeypatch.setattr(SagaDecider, "_money_arrived", settles_again)
+
+    assert first_failure() is not None
+
+
+@pytest.mark.parametrize("lost", list(Deadline))
+def test_a_lost_deadline_is_seen(monkeypatch: pytest.MonkeyPatch, lost: Deadline) -> None:
+    honest = SagaCalls.set_deadline
+
+    def loses(self: SagaCalls, deadline: Deadline, due_at: datetime) -> None:
+        if deadline is not lost:
+            honest(self, deadline, due_at)
+
+    monkeypatch.setattr(SagaCalls, "set_deadline", loses)
+
+    assert first_failure() is not None
+
+
+def test_a_judgement_that_believes_everything_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = belief.judge
+
+    def gullible(report: GatewayReport, expected: Any) -> Judgement:
+        judgement = honest(report, expected)
+        is_doubted = judgement.verdict is Verdict.DOUBTED
+        return Judgement(Verdict.PAID) if is_doubted else judgement
+
+    monkeypatch.setattr("domain.saga_decider.judge", gullible)
+
+    assert first_failure() is not None
