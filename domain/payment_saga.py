@@ -160,7 +160,7 @@ class PaymentSaga(PaySagaAggregate):
         reason: str
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            """Nothing changes: what is doubted is not believed."""
+            aggregate.doubts[self.report.transaction_ref] = self.report
 
     class DeadlineSet(Event):
         event_type = PaymentEventType.SAGA_DEADLINE_SET
@@ -401,6 +401,7 @@ class PaymentSaga(PaySagaAggregate):
         self.closing: Closing | None = None
         self.is_record_closed = False
         self.parked: dict[UUID | str | None, str] = {}
+        self.doubts: dict[str, GatewayReport] = {}
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:

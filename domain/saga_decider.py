@@ -10,7 +10,12 @@ from uuid import UUID
 
 from domain.belief import Expectation, Verdict, judge
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.gateway_report import (
+    GatewayReport,
+    TransactionKind,
+    TransactionStatus,
+    payment_id_of,
+)
 from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
@@ -98,7 +103,7 @@ class SagaDecider:
         elif call.operation.is_follow_up:
             self._money.refused(call, failure)
         else:
-            self._calls.repeat(call, self.now + self.timings.retry_max)
+            self._calls.repeat(call, self.now + self._calls.patience_with(call))
         self._conclude()
 
     def call_lost(self, call_id: UUID) -> None:
@@ -106,11 +111,10 @@ class SagaDecider:
         call = self._answer(call_id)
         if call is None:
             return
-        due_at = self.now + self.timings.retry_delay(len(self.saga.calls))
         if call.operation.is_query:
-            self._calls.repeat(call, due_at)
+            self._calls.repeat(call, self.now + self._calls.patience_with(call))
         else:
-            self._calls.ask_after(call, due_at)
+            self._calls.ask_after(call, self.now + self.timings.retry_delay(len(self.saga.calls)))
 
     def _answer(self, call_id: UUID) -> Call | None:
         """Marks a call as answered; None when its answer is not wanted any more."""
@@ -216,19 +220,21 @@ class SagaDecider:
                 self._calls.ask_about(reason)
 
     def compensate(self, actor: str) -> None:
-        """An operator gives the payment up: what was done is undone. A payment that the merchant
-        was told is completed stays so; then it is only tried again."""
+        """An operator gives the payment up: what was done is undone, and money that could not be
+        believed goes back as it came. A payment that is completed stays so."""
         if self.saga.status is not SagaStatus.PARKED:
             return
-        if self.saga.is_closing or self.saga.settlement:
-            self.retry(actor)
-            return
+        odd = [report for ref, report in self.saga.doubts.items() if ref in self.saga.parked]
         for reason in list(self.saga.parked):
             self._calls.resume(actor, reason)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
-        closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
-        self._close(f"given up by {actor}", closing)
+        if not (self.saga.is_closing or self.saga.settlement):
+            closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
+            self._close(f"given up by {actor}", closing)
+        for report in odd:
+            if report.status is TransactionStatus.AUTHORISED:
+                self._money.give_back(report)
 
     @property
     def now(self) -> datetime:
@@ -292,6 +298,13 @@ class SagaDecider:
             self._refunded_elsewhere(report, is_verified=is_verified)
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
+        is_settled = report.transaction_ref in self.saga.returns
+        is_anothers = is_verified and payment_id_of(report.cart_id) not in {
+            None,
+            self.saga.payment_id,
+        }
+        if is_settled or is_anothers:
+            return
         self._trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if is_verified:
             self._trigger(

@@ -68,7 +68,7 @@ def transcoding(payments: int) -> list[list[object]]:
         stored: list[StoredEvent] = [mapper.to_stored_event(event) for event in events]
         written = time.perf_counter()
         for each in stored:
-            mapper.to_domain_event(each)
+            mapper.transcoder.decode(each.state)
         read = time.perf_counter()
     size = sum(len(each.state) for each in stored) / len(stored)
     count = len(events) / 1e6

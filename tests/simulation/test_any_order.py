@@ -15,6 +15,7 @@ from domain.errors import DomainError
 from domain.gateway_report import GatewayReport, TransactionStatus
 from domain.money import money
 from domain.saga_steps import SagaStatus
+from system.projections.sagas_view import shown_status
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
 from tests.simulation.disorder import SystemInDisorder
@@ -39,7 +40,7 @@ def end_of(s: SystemUnderTest, payment_id: UUID) -> dict[str, Any]:
         "reason": payment.cancellation_reason,
         "failure": payment.failure,
         "saga": saga.status,
-        "saga shown": saga_row["status"],
+        "saga shown": shown_status(saga_row),
         "steps": {step: state.status for step, state in saga.steps.items()},
         "kept": s.gateway.net_of(payment_id),
         "told": sorted(s.merchant.events_told),

@@ -8,6 +8,7 @@ import pytest
 
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.money import money
+from system.projections.sagas_view import shown_status
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
 
@@ -85,7 +86,7 @@ def test_a_strange_answer_about_a_lost_page_opens_no_other_page() -> None:
         assert len(s.gateway.transactions) == 1
         row = s.row("view_sagas", s.saga(payment_id).id)
         assert row is not None
-        assert row["status"] == "parked"
+        assert shown_status(row) == "parked"
 
 
 def test_a_parked_payment_completes_when_the_right_money_is_reported() -> None:

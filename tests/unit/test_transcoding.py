@@ -41,6 +41,10 @@ SHARED_TYPES = {
         "PaymentSaga.PageOpened",
         "PaymentSaga.Captured",
     },
+    PaymentEventType.SAGA_STEP_COMPENSATION_STARTED: {
+        "PaymentSaga.RecordClosed",
+        "PaymentSaga.RecordClosing",
+    },
 }
 """Public types that more than one class raises, on purpose."""
 
