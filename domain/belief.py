@@ -35,6 +35,8 @@ class Expectation:
     capture: bool
     known: Mapping[str, Money] = field(default_factory=dict)
     is_verified: bool = False
+    settled_refs: Collection[str | None] = ()
+    """Transactions that were held or pending, and that the known money points to."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,8 @@ def judge(report: GatewayReport, expected: Expectation) -> Judgement:
     if report.status is TransactionStatus.AUTHORISED:
         return _judge_money(report, expected)
     if report.status in {TransactionStatus.ON_HOLD, TransactionStatus.PENDING}:
-        return Judgement(Verdict.HELD)
+        is_over = report.transaction_ref in expected.settled_refs
+        return Judgement(Verdict.IRRELEVANT if is_over else Verdict.HELD)
     if report.status is TransactionStatus.OPEN:
         return Judgement(Verdict.OPEN)
     if expected.current_ref not in {None, report.transaction_ref, report.previous_ref}:

@@ -281,6 +281,7 @@ class SagaDecider:
             capture=self.saga.capture,
             known={m.transaction_ref: m.amount for m in self._money_known if m.amount},
             is_verified=is_verified,
+            settled_refs={m.previous_ref for m in self._money_known},
         )
 
     @property

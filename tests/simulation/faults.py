@@ -118,8 +118,8 @@ ANSWERS: dict[str, list[Delivery | BaseException]] = {
 
 
 def _unfit(report: GatewayReport, how: str) -> GatewayReport:
-    """Not of refunds by others: nobody could tell that another amount is not the right one."""
-    is_by_others = report.kind is TransactionKind.REFUND and report.cart_id[37] not in "rc"
+    """Not of what others did: nobody could tell that another amount is not the right one."""
+    is_by_others = report.previous_ref is not None and report.cart_id[37] not in "rckv"
     return report if is_by_others and how == "amount" else garbled(report, how) or report
 
 
