@@ -96,7 +96,7 @@ class SagaCalls:
             for call in self.saga.calls.values()
             if call.operation is Operation.QUERY_CART and call.call_id not in self.saga.answered
         }
-        for cart_id in [cart_id for cart_id in self.saga.cart_ids if cart_id not in asked]:
+        for cart_id in [cart for cart in self.saga.carts_with_pages if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:

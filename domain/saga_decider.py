@@ -54,7 +54,7 @@ class SagaDecider:
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
             self._await_customer(call_id, transaction_ref, page_url)
         else:
-            self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
+            self._trigger(PaymentSaga.CallAnswered, call_id=call_id, is_refused=False)
 
     def reports_received(self, call_id: UUID, reports: list[GatewayReport]) -> None:
         """The gateway answered a query or a follow-up."""
@@ -88,7 +88,7 @@ class SagaDecider:
 
         That nobody opens another page is of no interest once a page is known: it may be paid.
         """
-        call = self._answer(call_id)
+        call = self._answer(call_id, is_refused=True)
         if call is None:
             return
         is_for_page = self._calls.original(call).operation is Operation.OPEN_PAGE
@@ -97,7 +97,7 @@ class SagaDecider:
         is_too_late = call.not_after is not None and self.now > call.not_after
         if retry_after_ms is not None:
             pause = timedelta(milliseconds=retry_after_ms)
-            self._calls.repeat(call, self.now + max(pause, self.timings.retry_base))
+            self._calls.repeat(call, self.now + max(pause, self._calls.patience_with(call)))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
@@ -116,11 +116,11 @@ class SagaDecider:
         else:
             self._calls.ask_after(call, self.now + self.timings.retry_delay(len(self.saga.calls)))
 
-    def _answer(self, call_id: UUID) -> Call | None:
+    def _answer(self, call_id: UUID, *, is_refused: bool = False) -> Call | None:
         """Marks a call as answered; None when its answer is not wanted any more."""
         if not self.saga.awaits(call_id):
             return None
-        self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
+        self._trigger(PaymentSaga.CallAnswered, call_id=call_id, is_refused=is_refused)
         return self.saga.calls[call_id]
 
     # What happened elsewhere
@@ -202,7 +202,9 @@ class SagaDecider:
 
     def _ask(self, deadline: Deadline) -> None:
         """Asks about the customer's page; in the end about all there are, if there are more."""
-        is_only_page = len(self.saga.cart_ids) == 1 and self.saga.transaction_ref is not None
+        is_only_page = (
+            len(self.saga.carts_with_pages) == 1 and self.saga.transaction_ref is not None
+        )
         if deadline is Deadline.LATE_MONEY and not is_only_page:
             self._calls.ask_carts()
         else:

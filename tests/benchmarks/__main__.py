@@ -4,6 +4,7 @@ import time
 
 from tests.benchmarks import (
     bench_append,
+    bench_calls,
     bench_circuit_breaker,
     bench_follower,
     bench_latency,
@@ -13,6 +14,7 @@ from tests.benchmarks import (
 
 ALL = (
     bench_append,
+    bench_calls,
     bench_follower,
     bench_latency,
     bench_lifecycle,

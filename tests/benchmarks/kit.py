@@ -1,5 +1,6 @@
 """What the benchmarks share: a PostgreSQL that waits for its disk, fair rounds, plain tables."""
 
+import os
 import statistics
 import tempfile
 import time
@@ -56,7 +57,11 @@ def describe(database_url: str) -> str:
         for number in range(PROBE_COMMITS):
             connection.execute("INSERT INTO probe VALUES (%s)", (number,))
         each_ms = (time.perf_counter() - began) * 1000 / PROBE_COMMITS
-    return f"PostgreSQL: {', '.join(shown)}\nOne bare INSERT with its commit: {each_ms:.2f} ms"
+    return (
+        f"PostgreSQL: {', '.join(shown)}\n"
+        f"One bare INSERT with its commit: {each_ms:.2f} ms; "
+        f"load before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors"
+    )
 
 
 def _setting(connection: psycopg.Connection, name: str) -> str:

@@ -6,6 +6,7 @@ import pytest
 
 from tests.benchmarks import (
     bench_append,
+    bench_calls,
     bench_follower,
     bench_latency,
     bench_lifecycle,
@@ -20,6 +21,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "--rounds 1 --commits 16 --batches 8 --processes 2",
         "Commits of one event a second",
     ),
+    (bench_calls.main, "--calls 2", "Processor time of one call"),
     (
         bench_follower.main,
         "--rounds 1 --payments 100 --memory-events 500",

@@ -99,7 +99,6 @@ def test_a_payment_gives_up_when_the_gateway_only_refuses_to_be_asked() -> None:
         assert payment.failure is not None
         assert payment.failure.code == "gateway_unavailable"
         assert s.merchant.events_told == ["payment.failed"]
-        s.wait(timedelta(hours=1))
         assert s.agenda.next_due_at() is None
 
 
