@@ -114,9 +114,7 @@ def test_a_gateway_that_does_not_answer_is_a_problem(
     assert "cannot be asked" in str(problems(env)["gateway"]["detail"])
 
 
-@pytest.mark.parametrize(
-    "url", ["http://pay.example.com", "https://localhost", "https://10.1.2.3", "pay.example.com"]
-)
+@pytest.mark.parametrize("url", ["http://pay.example.com", "https://localhost", "https://10.1.2.3"])
 def test_an_address_that_paytabs_cannot_call_is_a_problem(env: dict[str, str], url: str) -> None:
     far = {**env, "PAYSAGA_PAYTABS_BASE_URL": "https://gateway.invalid", "PAYSAGA_PUBLIC_URL": url}
     assert "public URL" in problems(far)
