@@ -301,7 +301,7 @@ class SagaDecider:
             self._refunded_elsewhere(report, is_verified=is_verified)
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
-        is_settled = report.transaction_ref in self.saga.returns
+        is_settled = is_verified and report.transaction_ref in self.saga.returns
         is_anothers = is_verified and payment_id_of(report.cart_id) not in {
             None,
             self.saga.payment_id,
