@@ -231,6 +231,8 @@ class SagaDecider:
             self._calls.resume(actor, reason)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
+            elif self.saga.is_closing or self.saga.settlement:
+                self._calls.ask_about(reason)
         if not (self.saga.is_closing or self.saga.settlement):
             closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
             self._close(f"given up by {actor}", closing)
