@@ -38,6 +38,7 @@ class PaymentEventType(StrEnum):
     CIRCUIT_BREAKER_HALF_OPEN = "circuit_breaker.half_open"
     CIRCUIT_BREAKER_CLOSED = "circuit_breaker.closed"
     SECURITY_EVENT = "security.event"
+    REQUEST_ACCEPTED = "request.accepted"
     SAGA_STARTED = "saga.started"
     SAGA_STEP_STARTED = "saga.step_started"
     SAGA_STEP_SUCCEEDED = "saga.step_succeeded"
