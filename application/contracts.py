@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError
-
 from application.event_log import EventLog
 from application.ports import Clock, Persistence
 from application.rows import RowChange
@@ -24,8 +22,7 @@ class ContractExists(DomainError):
 
 @dataclass(frozen=True)
 class NewContract:
-    """An agreement, validated. `fingerprint` is a digest of the request's body and of its
-    idempotency key; None when it came without one."""
+    """An agreement, validated."""
 
     contract_id: str
     description: str
@@ -35,7 +32,6 @@ class NewContract:
     instalments: Sequence[Terms]
     client: ClientInfo | None = None
     callback_url: str | None = None
-    fingerprint: str | None = None
 
 
 class Contracts(EventLog[Contract]):
@@ -47,15 +43,23 @@ class Contracts(EventLog[Contract]):
         super().__init__(persistence, clock)
         self.vault = vault
 
-    def create(self, request: NewContract) -> tuple[Contract, bool]:
+    def create(self, request: NewContract) -> Contract:
         """Records an agreement; its instalments fall due by themselves.
 
-        Returns the contract, and True when the same request had created it before.
-
         Raises:
-            ContractExists: another request created a contract of that id.
+            ContractExists: there is a contract of that id, made by another request.
+            IdempotencyKeyReused: another request was made with this key before.
         """
+        return self._persistently(lambda: self._create_once(request))
+
+    def _create_once(self, request: NewContract) -> Contract:
         aggregate_id = Contract.create_id(request.contract_id)
+        if self._is_repeat():
+            return self.get(aggregate_id)
+        if self.history(aggregate_id):
+            raise ContractExists(
+                f"there is a contract {request.contract_id} already: choose another contractId"
+            )
         client = request.client
         contract = Contract.create(
             request.contract_id,
@@ -66,25 +70,11 @@ class Contracts(EventLog[Contract]):
             platform_fee_percent=request.platform_fee_percent,
             instalments=list(request.instalments),
             callback_url=request.callback_url,
-            request_fingerprint=request.fingerprint,
         )
-        try:
-            self.record(contract)
-        except IntegrityError:
-            return self._created_before(aggregate_id, request), True
-        return contract, False
-
-    def _created_before(self, aggregate_id: UUID, request: NewContract) -> Contract:
-        contract = self.get(aggregate_id)
-        if request.fingerprint is None or contract.request_fingerprint != request.fingerprint:
-            raise ContractExists(
-                f"there is a contract {request.contract_id} already: choose another contractId"
-            )
+        self._record_command(contract)
         return contract
 
-    def fall_due(
-        self, aggregate_id: UUID, number: int, rows: Sequence[RowChange] = ()
-    ) -> Contract:
+    def fall_due(self, aggregate_id: UUID, number: int, rows: Sequence[RowChange] = ()) -> Contract:
         """The day of an instalment has come; its payment is started by those who follow.
 
         Raises:

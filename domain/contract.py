@@ -86,7 +86,6 @@ class Contract(PaySagaAggregate):
         platform_fee_percent: Decimal
         instalments: list[Terms]
         callback_url: str | None
-        request_fingerprint: str | None
 
     class PaymentDue(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONTRACT_PAYMENT_DUE
@@ -149,7 +148,6 @@ class Contract(PaySagaAggregate):
         platform_fee_percent: Decimal,
         instalments: Sequence[Terms],
         callback_url: str | None,
-        request_fingerprint: str | None,
         metadata: Any,
     ) -> None:
         self.contract_id = contract_id
@@ -160,7 +158,6 @@ class Contract(PaySagaAggregate):
         self.platform_fee_percent = platform_fee_percent
         self.instalments = [Instalment(terms) for terms in instalments]
         self.callback_url = callback_url
-        self.request_fingerprint = request_fingerprint
         self.correlation_id: str = metadata.correlation_id
         self.cancellation_reason: str | None = None
 

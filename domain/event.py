@@ -44,6 +44,7 @@ class PaymentEventType(StrEnum):
     CONTRACT_INSTALMENT_UNPAID = "contract.instalment_unpaid"
     CONTRACT_CANCELLED = "contract.cancelled"
     EARNINGS_CALCULATED = "earnings.calculated"
+    REQUEST_ACCEPTED = "request.accepted"
     SAGA_STARTED = "saga.started"
     SAGA_STEP_STARTED = "saga.step_started"
     SAGA_STEP_SUCCEEDED = "saga.step_succeeded"

@@ -83,4 +83,6 @@ def _add_headers(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     if "correlation_id" in g:
         response.headers["X-Correlation-Id"] = g.correlation_id
+    if response.status_code < 400 and g.get("command") and g.command.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
     return response

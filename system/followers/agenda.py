@@ -54,7 +54,6 @@ class Agenda(Projection):
         work_id = event.originator_id
         return [_due(event, work_id, kind, event.payment_id, due_at=event.timestamp)]
 
-
     @project.register
     def _(self, event: Contract.Created) -> list[RowChange]:
         return [

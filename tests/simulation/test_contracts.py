@@ -29,10 +29,8 @@ def agree(s: SystemUnderTest, *days: int, percent: str = "2.5") -> Contract:
     today = s.clock.now().date()
     terms = [Terms(today + timedelta(days=day), money("100.01", "SAR")) for day in days]
     with s.acting("test"):
-        contract, _ = s.applications.contracts.create(
-            NewContract(
-                AGREED, "Rent", "SAR", Payee("p-1", "Landlord"), Decimal(percent), terms
-            )
+        contract = s.applications.contracts.create(
+            NewContract(AGREED, "Rent", "SAR", Payee("p-1", "Landlord"), Decimal(percent), terms)
         )
     s.run()
     return contract

@@ -65,8 +65,10 @@ LOG_OF_AGGREGATE = {
     "Confirmation": "Confirmations",
     "SecurityIncident": "Operations",
     "Circuit": "Operations",
+    "KeyedRequest": "Payments",
 }
-"""Which log holds the events of an aggregate."""
+"""Which log holds the events of an aggregate. (A `KeyedRequest` stands in the log that it
+changed; nobody takes it in from any.)"""
 
 
 def event_classes() -> list[type[PaySagaAggregate.Event]]:

@@ -40,7 +40,6 @@ def agreed(*amounts: str, description: str = "Rent") -> Contract:
         platform_fee_percent=Decimal("2.5"),
         instalments=terms,
         callback_url=None,
-        request_fingerprint=None,
     )
 
 

@@ -53,7 +53,9 @@ def test_fee_and_net_add_up_to_gross_after_every_refund(
     recorded = earnings.collect_events()
     assert sum(event.gross.amount for event in recorded) == kept.amount
     assert sum(event.net.amount + event.platform_fee.amount for event in recorded) == kept.amount
-    assert sum(event.platform_fee.amount for event in recorded) == platform_fee(kept, percent).amount
+    assert (
+        sum(event.platform_fee.amount for event in recorded) == platform_fee(kept, percent).amount
+    )
 
 
 def test_a_full_refund_takes_everything_back() -> None:
