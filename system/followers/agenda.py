@@ -17,7 +17,8 @@ from system.work_item import WorkKind
 
 
 class Agenda(Projection):
-    """Follows PaymentSagas, Confirmations and Contracts. Never rebuilt: that would do the work again.
+    """Follows PaymentSagas, Confirmations and Contracts. Never rebuilt: that would do the work
+    again.
 
     Rows go when the work is done, in the transaction that records its result; what is removed
     here is work that was called off.

@@ -14,13 +14,12 @@ from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
 from system.followers.base import BatchFollower
 
-
 CONTRACT_CANCELLED = "contract_cancelled"
 """The reason that payments are cancelled for with their contract."""
 
 
 class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
-    """Follows PaymentSagas and Contracts. A client may have closed the payment meanwhile: then the saga's
+    """Follows PaymentSagas and Contracts. A client may have closed the payment meanwhile: then a
     decision comes too late, and the saga will hear of it from the payment's own events."""
 
     name = "Payments"

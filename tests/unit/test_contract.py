@@ -104,7 +104,7 @@ def test_there_are_no_other_instalments(number: int) -> None:
 
 
 def test_an_instalment_that_is_not_unpaid_cannot_be_asked_for_again() -> None:
-    with pytest.raises(InvalidTransition, match="this instalment .* scheduled.* unpaid"):
+    with pytest.raises(InvalidTransition, match=r"this instalment .* scheduled.* unpaid"):
         agreed().ask_again(1)
 
 
@@ -152,5 +152,5 @@ def test_a_completed_contract_cannot_be_cancelled() -> None:
     contract = agreed("1.00")
     contract.fall_due(1)
     contract.settle(contract.instalments[0].payment_ids[0])
-    with pytest.raises(InvalidTransition, match="this contract .* completed"):
+    with pytest.raises(InvalidTransition, match=r"this contract .* completed"):
         contract.cancel("too late")
