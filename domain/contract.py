@@ -76,7 +76,7 @@ class Instalment:
 class Contract(PaySagaAggregate):
     """Instalments, a payee and the platform's share in percent. Instalments are numbered from 1."""
 
-    class Created(PaySagaAggregate.Created):
+    class Agreed(PaySagaAggregate.Created):
         event_type = PaymentEventType.CONTRACT_CREATED
         contract_id: str
         description: str
@@ -168,9 +168,9 @@ class Contract(PaySagaAggregate):
 
     @classmethod
     def create(cls, contract_id: str, **agreed: Any) -> "Contract":
-        """Records an agreement; the fields are those of `Created`."""
+        """Records an agreement; the fields are those of `Agreed`."""
         return cls._create(
-            cls.Created, id=cls.create_id(contract_id), contract_id=contract_id, **agreed
+            cls.Agreed, id=cls.create_id(contract_id), contract_id=contract_id, **agreed
         )
 
     @property

@@ -56,7 +56,7 @@ class Agenda(Projection):
         return [_due(event, work_id, kind, event.payment_id, due_at=event.timestamp)]
 
     @project.register
-    def _(self, event: Contract.Created) -> list[RowChange]:
+    def _(self, event: Contract.Agreed) -> list[RowChange]:
         return [
             _due(
                 event,
@@ -74,7 +74,7 @@ class Agenda(Projection):
         return [Delete(AGENDA.name, (_instalment_id(event, n),)) for n in event.scheduled]
 
 
-def _instalment_id(event: Contract.Created | Contract.Cancelled, number: int) -> UUID:
+def _instalment_id(event: Contract.Agreed | Contract.Cancelled, number: int) -> UUID:
     return uuid5(event.originator_id, f"instalment:{number}")
 
 

@@ -23,7 +23,7 @@ class ContractsView(Projection):
         return []
 
     @project.register
-    def _(self, event: Contract.Created) -> list[RowChange]:
+    def _(self, event: Contract.Agreed) -> list[RowChange]:
         values = {
             "contract_id": event.contract_id,
             "payee_id": event.payee.id,

@@ -3,42 +3,21 @@
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from application.contracts import NewContract
-from domain.contract import Contract, InstalmentStatus, Payee, Terms
+from domain.contract import InstalmentStatus
 from domain.money import money
 from domain.payment_terms import PaymentStatus
 from system.testing import SystemUnderTest
-
-AGREED = "rent-1"
-CONTRACT = Contract.create_id(AGREED)
+from tests.simulation.contract_kit import AGREED, CONTRACT, agree, instalments
 
 
 @pytest.fixture
 def s() -> Iterator[SystemUnderTest]:
     with SystemUnderTest(seed=1) as s:
         yield s
-
-
-def agree(s: SystemUnderTest, *days: int, percent: str = "2.5") -> Contract:
-    """A contract with an instalment of 100.01 SAR so many days from now each."""
-    today = s.clock.now().date()
-    terms = [Terms(today + timedelta(days=day), money("100.01", "SAR")) for day in days]
-    with s.acting("test"):
-        contract = s.applications.contracts.create(
-            NewContract(AGREED, "Rent", "SAR", Payee("p-1", "Landlord"), Decimal(percent), terms)
-        )
-    s.run()
-    return contract
-
-
-def instalments(s: SystemUnderTest) -> list[Any]:
-    """The instalments as they are now."""
-    return s.applications.contracts.get(CONTRACT).instalments
 
 
 def pay(s: SystemUnderTest, payment_id: UUID) -> None:
