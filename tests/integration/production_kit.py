@@ -55,9 +55,9 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
 
 
 @contextmanager
-def store(url: str) -> Iterator[PostgresPersistence]:
+def store(url: str, pool_size: int = 6) -> Iterator[PostgresPersistence]:
     """The database with all its tables."""
-    persistence = PostgresPersistence(url, pool_size=6)
+    persistence = PostgresPersistence(url, pool_size)
     persistence.prepare(LOG_NAMES)
     try:
         yield persistence
