@@ -140,7 +140,7 @@ class Follower:
                 self._closing.wait(0.001)
 
 
-def write_while_one_is_held(url: str, at: Node, others_are_there: Callable[[], bool]) -> list[Tail]:
+def write_while_one_is_held(url: str, at: Node) -> list[Tail]:
     """One transaction is held between its lock and its commit, while others write and readers
     tail in front of it, right before it and behind it, and a follower follows."""
     for _ in range(EARLIER):
@@ -154,10 +154,18 @@ def write_while_one_is_held(url: str, at: Node, others_are_there: Callable[[], b
             stack.enter_context(tail)
         with held_open(url, at):
             stack.enter_context(together(*[at.create_payment] * LATER))
-            until(others_are_there, "the others")
+            until(lambda: others_wait(at) or others_are_through(at), "the others")
             threading.Event().wait(0.1)
         until(lambda: all_positions(at) == list(range(1, held + LATER + 1)), "all commits")
     return tails
+
+
+def others_wait(at: Node) -> bool:
+    return waiting(at) == 1 + LATER
+
+
+def others_are_through(at: Node) -> bool:
+    return len(all_positions(at)) == EARLIER + LATER
 
 
 @pytest.fixture
@@ -169,10 +177,7 @@ def idle(database_url: str) -> Iterator[Node]:
 def test_nobody_steps_over_a_transaction_held_between_its_lock_and_its_commit(
     database_url: str, idle: Node
 ) -> None:
-    def others_wait() -> bool:
-        return waiting(idle) == 1 + LATER
-
-    tails = write_while_one_is_held(database_url, idle, others_wait)
+    tails = write_while_one_is_held(database_url, idle)
     for tail in tails:
         assert tail.seen == [each for each in all_positions(idle) if each > tail.start]
     shown = idle.query("SELECT count(*) FROM view_payments")
@@ -183,10 +188,7 @@ def test_without_the_lock_they_would_step_over_it(database_url: str, idle: Node)
     """The proof of the proof: it finds what it is there to find."""
     take_the_lock_out(database_url)
 
-    def others_are_through() -> bool:
-        return len(all_positions(idle)) == EARLIER + LATER
-
-    in_front, between, _ = write_while_one_is_held(database_url, idle, others_are_through)
+    in_front, between, _ = write_while_one_is_held(database_url, idle)
     assert EARLIER + 1 not in in_front.seen
     assert EARLIER + 1 not in between.seen
     shown = idle.query("SELECT count(*) FROM view_payments")
