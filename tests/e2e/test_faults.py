@@ -54,7 +54,7 @@ def trouble(data_dir: Path, chance: random.Random) -> Iterator[Trouble]:
 
 def run(trouble: Trouble, faults: list[str], *, shoppers: int, pause_seconds: float) -> None:
     """Faults one after another while customers buy; then everything is as it should be."""
-    ports = [free_port(), free_port()]
+    ports = [trouble.fleet.port, free_port()]
     trouble.start(ports, workers=2)
     print("faults:", ", ".join(faults))
     with Shoppers(trouble.fleet, ports, trouble.chance, shoppers) as shopping:
