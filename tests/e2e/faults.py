@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 
 from interface.embedded_postgres import EmbeddedPostgres
+from system.leadership import WORKER_STALE_SECONDS
 from tests.e2e.fleet import Fleet, Process
 from tests.integration.production_kit import kill_connections
 
@@ -51,10 +52,18 @@ class Trouble:
 
     def worker_frozen(self) -> None:
         """SIGSTOP until its leases have run out, and SIGCONT."""
+        self._freeze(LEASE_SECONDS * self.chance.uniform(1.5, 3.0))
+
+    def worker_unseated(self) -> None:
+        """Frozen for so long that the others take its followers, which it believes to lead still
+        when it wakes."""
+        self._freeze(WORKER_STALE_SECONDS + self.chance.uniform(2.0, 4.0))
+
+    def _freeze(self, seconds: float) -> None:
         victim = self.chance.choice(self.workers)
         victim.freeze()
         try:
-            time.sleep(LEASE_SECONDS * self.chance.uniform(1.5, 3.0))
+            time.sleep(seconds)
         finally:
             victim.thaw()
 
@@ -89,3 +98,5 @@ FAULTS: dict[str, Fault] = {
         Trouble.connections_cut,
     )
 }
+LONG_FAULTS: dict[str, Fault] = {Trouble.worker_unseated.__name__: Trouble.worker_unseated}
+ALL_FAULTS = FAULTS | LONG_FAULTS
