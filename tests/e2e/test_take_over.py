@@ -23,7 +23,7 @@ TAKE_OVER_SECONDS_MAX = 5.0
 """After a SIGKILL of the one that ran a follower."""
 IDLE_SECONDS = 4.0
 IDLE_SHARE_MAX = 0.1
-"""Of one core. What it comes to is printed, and told in docs/performance.md."""
+"""Of one core. What it comes to is printed."""
 SLOW_MS = 20_000
 LEADERS = """
 SELECT split_part(h.process, ':', 2)::integer, count(*)
