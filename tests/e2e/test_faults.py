@@ -1,6 +1,6 @@
 """Processes die, freeze and are cut off under load: nothing is lost, doubled or left half-done.
 
-A run's choices follow from a seed, which it prints; `PAYSAGA_TEST_SEED` sets it.
+A run's choices follow from a seed, which it prints; `TEST_SEED` sets it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LOSING_MUCH_IN_A_CRASH = {
 }
 """What is committed without waiting reaches the disk late, so that a crash loses it."""
 PRICE = "149.50"
-SEED_VARIABLE = "PAYSAGA_TEST_SEED"
+SEED_VARIABLE = "TEST_SEED"
 
 
 @pytest.fixture

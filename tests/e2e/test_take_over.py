@@ -86,6 +86,7 @@ def test_the_followers_of_a_killed_worker_are_taken_over_in_time(
     until(lambda: has_page(shop, order))
 
 
+@pytest.mark.slow
 def test_the_followers_of_a_frozen_worker_are_taken_over_and_it_does_no_harm_when_it_wakes(
     fleet: Fleet, shop: Production
 ) -> None:
