@@ -1,5 +1,6 @@
 """The metrics of a service's breakers over all processes."""
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +35,11 @@ def fleet_metrics(persistence: PostgresPersistence, now: datetime) -> dict[str, 
             "SELECT service_name, metrics FROM breaker_metrics WHERE shown_at > %s",
             (now - STALE_AFTER,),
         ).fetchall()
+    return merged_by_service(rows)
+
+
+def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, Metrics]:
+    """The rows of all processes as one for each service."""
     by_name: dict[str, list[Metrics]] = {}
     for row in rows:
         by_name.setdefault(row["service_name"], []).append(row["metrics"])

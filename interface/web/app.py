@@ -11,6 +11,7 @@ from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
 from interface.web.health import health
+from interface.web.metrics import serve_metrics
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
 from interface.web.reference import reference
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         secret=persistence.installation_secret(),
         listener=listener,
     )
+    serve_metrics(app)
     app.before_request(begin)
     app.after_request(_add_headers)
     app.teardown_request(end)
