@@ -55,6 +55,9 @@ class PlainEventStore(EventStore[UUID]):
     """An event store that only stores: followers hear of events from the log, and nobody looks at
     the recordings that the library would make of them."""
 
+    reaches_to = 0
+    """The position of the newest event that was recorded through this store; 0 before the first."""
+
     def put(
         self, domain_events: Sequence[DomainEventProtocol[UUID]], **kwargs: Any
     ) -> list[Recording[UUID]]:
@@ -63,7 +66,10 @@ class PlainEventStore(EventStore[UUID]):
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first.
         """
-        self.recorder.insert_events(list(map(self.mapper.to_stored_event, domain_events)), **kwargs)
+        stored = list(map(self.mapper.to_stored_event, domain_events))
+        positions = self.recorder.insert_events(stored, **kwargs)
+        if positions:
+            self.reaches_to = positions[-1]
         return []
 
 
@@ -71,6 +77,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
     """An eventsourcing application with its own log."""
 
     log_section_size = NOTIFICATIONS_MAX
+    events: PlainEventStore
 
     def __init__(self, persistence: Persistence, clock: Clock) -> None:
         self._persistence = persistence
@@ -90,7 +97,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         self.register_transcodings(transcoder)
         return transcoder
 
-    def construct_event_store(self) -> EventStore[UUID]:
+    def construct_event_store(self) -> PlainEventStore:
         return PlainEventStore(self.mapper, self.recorder)
 
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
@@ -171,14 +178,14 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         raise AssertionError("unreachable: the loop returns or raises")
 
     def record(self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()) -> None:
-        """Records pending events and row changes in one transaction.
+        """Records pending events and row changes in one transaction, and returns when they are on
+        the disk. Where there are none it waits for what the decision to do nothing rests on.
 
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first.
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        if rows or events:
-            self.events.put(events, rows=list(rows))
+        self.events.put(events, rows=list(rows))
 
 
 class Work(ProcessingEvent[UUID]):

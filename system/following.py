@@ -19,6 +19,7 @@ from eventsourcing.utils import resolve_topic
 from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
 from domain.event import EventContext, PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
+from system.log_tail import LogTail
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
 
 log = structlog.get_logger(__name__)
@@ -82,9 +83,11 @@ class Following:
         leader: EventLog[Any],
         batch_size: int = BATCH_SIZE,
         parking: FollowerParking | None = None,
+        tail: LogTail | None = None,
     ) -> None:
         self.follower = follower
         self.leader = leader
+        self._tail = tail or LogTail(leader)
         self.batch_size = batch_size
         self._parking = parking
         self._limit = batch_size
@@ -104,6 +107,16 @@ class Following:
             self._position = self.follower.recorder.max_tracking_id(self.leader.name) or 0
         return self._position
 
+    @property
+    def known_position(self) -> int:
+        """The position as far as it is remembered; 0 when it is to be read from the store."""
+        return self._position or 0
+
+    @property
+    def is_early(self) -> bool:
+        """True when the next event came before what it speaks of, and is to be tried again."""
+        return self._early > 0
+
     def forget_position(self) -> None:
         """Reads the position from the store next time: somebody else may have moved it."""
         self._position = None
@@ -119,9 +132,7 @@ class Following:
                 batch is half as large.
             Exception: whatever the policy or the database raised; nothing was recorded.
         """
-        notifications = self.leader.recorder.select_notifications(
-            start=self.position, limit=self._limit, inclusive_of_start=False
-        )
+        notifications = self._tail.after(self.position, self._limit)
         if not notifications:
             return 0
         try:

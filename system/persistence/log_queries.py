@@ -10,6 +10,8 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
+from system.persistence.log_function import FLUSH
+
 VERSION_MAX = 2**63 - 1
 
 ONE = "ARRAY[%b::uuid], ARRAY[%b::bigint], ARRAY[%b::text], ARRAY[%b::bytea]"
@@ -99,6 +101,11 @@ class LogQueries:
         """Up to `limit` events of the log behind a position, in order."""
         cursor = _execute(connection, self._after, (position, limit))
         return [Notification(*row) for row in cursor]
+
+
+def flush(connection: Connection[DictRow]) -> None:
+    """Waits until everything that was committed so far is on the disk."""
+    _execute(connection, FLUSH, ())
 
 
 def _execute(
