@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
@@ -83,6 +83,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         self._persistence = persistence
         self.clock = clock
         super().__init__(env={})
+        self.reads_many = isinstance(self.recorder, ReadsMany)
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
         return self._persistence.factory(env)
@@ -117,9 +118,9 @@ class EventLog(Application[UUID], Generic[TAggregate]):
 
     def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:
         """Those of the aggregates that exist, in one round trip where the recorder can do that."""
-        if not isinstance(self.recorder, ReadsMany):
+        if not self.reads_many:
             return {}
-        stored = self.recorder.select_events_of(list(aggregate_ids))
+        stored = cast(ReadsMany, self.recorder).select_events_of(list(aggregate_ids))
         by_aggregate = groupby(stored, key=lambda event: event.originator_id)
         return {
             aggregate_id: replayed(None, map(self.mapper.to_domain_event, events))
@@ -239,33 +240,3 @@ class Work(ProcessingEvent[UUID]):
         for aggregate in self._touched:
             self.events.extend(aggregate.collect_events())
         self._touched.clear()
-
-
-class Asked(Exception):
-    """Ends a rehearsal: the policy asks for the aggregate `aggregate_id`, or, where that is None,
-    for none before it decides."""
-
-    def __init__(self, aggregate_id: UUID | None) -> None:
-        super().__init__(aggregate_id)
-        self.aggregate_id = aggregate_id
-
-
-class Rehearsal:
-    """Stands in for `Work` to find out which aggregate a policy will ask for first.
-
-    A policy has no effects but through its work, so that it may be rehearsed at will.
-    """
-
-    def get(self, aggregate_id: UUID) -> NoReturn:
-        """See `Work.get`."""
-        raise Asked(aggregate_id)
-
-    find = get
-
-    def add(self, _aggregate: PaySagaAggregate) -> NoReturn:
-        """See `Work.add`."""
-        raise Asked(None)
-
-    def change(self, *_rows: RowChange) -> NoReturn:
-        """See `Work.change`."""
-        raise Asked(None)

@@ -16,8 +16,8 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import resolve_topic
 
-from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
-from domain.event import EventContext, PaySagaAggregate, acting, caused_by
+from application.event_log import EventLog, Work
+from domain.event import PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
 from system.log_tail import LogTail
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
@@ -74,7 +74,9 @@ class Following:
 
     Correctness does not rest on that memory: a position is recorded only if it is ahead of the
     one in the store, and a batch that lost the race is taken again from the recorded position.
-    Without `parking` an event that cannot be taken in is raised, again and again.
+    Without `parking` an event that cannot be taken in is raised, again and again. With
+    `defers_positions` a batch in which nothing concerns the follower is passed over in memory,
+    until `record_position`.
     """
 
     def __init__(
@@ -84,10 +86,15 @@ class Following:
         batch_size: int = BATCH_SIZE,
         parking: FollowerParking | None = None,
         tail: LogTail | None = None,
+        *,
+        defers_positions: bool = False,
     ) -> None:
         self.follower = follower
         self.leader = leader
+        self.is_ahead = False
+        """True when the position is ahead of the one in the store."""
         self._tail = tail or LogTail(leader)
+        self._defers_positions = defers_positions
         self.batch_size = batch_size
         self._parking = parking
         self._limit = batch_size
@@ -96,9 +103,10 @@ class Following:
         self._early = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
-        self._loads: dict[str, bool] = {}
         self._is_projection = isinstance(follower, Projection)
-        self._foresees = isinstance(follower.recorder, ReadsMany) and not self._is_projection
+        self._foresees = (
+            isinstance(follower, EventLog) and follower.reads_many and not self._is_projection
+        )
 
     @property
     def position(self) -> int:
@@ -120,6 +128,23 @@ class Following:
     def forget_position(self) -> None:
         """Reads the position from the store next time: somebody else may have moved it."""
         self._position = None
+        self.is_ahead = False
+
+    def record_position(self) -> None:
+        """Records the position, if it is ahead of the one in the store.
+
+        Raises:
+            IntegrityError: somebody else has recorded a later one.
+        """
+        if not self.is_ahead:
+            return
+        reached = Tracking(self.leader.name, self.position)
+        try:
+            self.follower.record_batch(self._work(reached))
+        except IntegrityError:
+            self.forget_position()
+            raise
+        self.is_ahead = False
 
     def advance(self) -> int:
         """Takes in the next batch and returns how many notifications it held.
@@ -239,7 +264,9 @@ class Following:
             work.load(self._foreseen([notification for _, notification in concerning]))
         for index, notification in concerning:
             self._take_in_one(index, notification, work)
-        self.follower.record_batch(work)
+        self.is_ahead = self._defers_positions and not concerning
+        if not self.is_ahead:
+            self.follower.record_batch(work)
         self._position = last
 
     def _take_in_one(self, index: int, notification: Notification, work: Work) -> None:
@@ -256,25 +283,18 @@ class Following:
             raise PolicyFailed(index, error) from error
 
     def _foreseen(self, notifications: Sequence[Notification]) -> set[UUID]:
-        """The aggregates that the policy will ask for, as far as a rehearsal can tell."""
-        asked = {
-            self._rehearsed(each) for each in notifications if self._loads.get(each.topic, True)
-        }
-        return {aggregate_id for aggregate_id in asked if aggregate_id is not None}
-
-    def _rehearsed(self, notification: Notification) -> UUID | None:
-        """Whatever else goes wrong here goes wrong again, and is dealt with, when the event is
-        taken in."""
-        try:
-            event = self._event(notification)
-            with acting(EventContext(event.metadata, event.timestamp)):
-                self.follower.policy(event, Rehearsal())
-        except Asked as asked:
-            self._loads[notification.topic] = asked.aggregate_id is not None
-            return asked.aggregate_id
-        except Exception as error:  # noqa: BLE001
-            log.debug("rehearsal_failed", topic=notification.topic, error=str(error))
-        return None
+        """The aggregates that the policy will ask for, as far as the follower can tell. What is
+        wrong with an event is dealt with when it is taken in."""
+        foreseen: set[UUID] = set()
+        for notification in notifications:
+            try:
+                aggregate_id = self.follower.foresees(self._event(notification))
+            except Exception as error:  # noqa: BLE001
+                log.debug("event_not_foreseen", topic=notification.topic, error=str(error))
+                continue
+            if aggregate_id is not None:
+                foreseen.add(aggregate_id)
+        return foreseen
 
     def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
         if self._is_projection:

@@ -60,7 +60,14 @@ class Runner:
             parking = FollowerParking(ParkedEvents(persistence, follower.name))
             turns = FollowerTurns(
                 [
-                    Following(follower, leader, batch_size, parking, tails[leader.name])
+                    Following(
+                        follower,
+                        leader,
+                        batch_size,
+                        parking,
+                        tails[leader.name],
+                        defers_positions=True,
+                    )
                     for leader in leaders
                 ],
                 parking,
@@ -113,6 +120,8 @@ class Runner:
         self._watch.join()
         for thread in self._threads:
             thread.join()
+        for follower in self._followers:
+            follower.finish()
         self._leadership.close()
 
     def _start_thread(self) -> None:

@@ -8,7 +8,7 @@ from typing import cast
 from uuid import UUID
 
 import structlog
-from eventsourcing.persistence import IntegrityError
+from eventsourcing.persistence import IntegrityError, PersistenceError
 
 from application.event_log import PlainEventStore
 from application.ports import Clock
@@ -22,6 +22,9 @@ POLL_SECONDS = 2.0
 """How often to look at the logs when nobody says that there is something new."""
 TAKE_OVER_SECONDS = 1.0
 """How often to ask whether the process that runs a follower is gone."""
+PASSED_OVER_SECONDS = 0.1
+"""How long a recorded position may stay behind when a follower passes over what does not concern
+it."""
 RETRY_DELAY_SECONDS = 0.1
 CONFLICT_DELAY_SECONDS = 0.005
 RETRY_DELAY_MAX_SECONDS = 30.0
@@ -86,6 +89,7 @@ class FollowerTurns:
         self.active_at: datetime | None = None
         self.is_taken = threading.Lock()
         """Held by the thread that takes the follower's turn."""
+        self._batch_size = followings[0].batch_size
         self._followings = {following.leader.name: following for following in followings}
         self._news = {name: LogNews(each) for name, each in self._followings.items()}
         self._parking = parking
@@ -94,6 +98,8 @@ class FollowerTurns:
         self._leads = False
         self._not_before = 0.0
         self._look_at = 0.0
+        self._record_at: float | None = None
+        self._rest_seconds = follower.rest_seconds
         self._failures = 0
         self._conflicts = 0
 
@@ -122,6 +128,8 @@ class FollowerTurns:
         """How long it is not the follower's turn if nothing is heard; `now` is monotonic."""
         has_news = any(news.is_there() for news in self._news.values())
         wanted_at = 0.0 if self._leads and has_news else self._look_at
+        if self._record_at is not None:
+            wanted_at = min(wanted_at, self._record_at)
         return max(wanted_at, self._not_before) - now
 
     def take(self) -> bool:
@@ -144,6 +152,7 @@ class FollowerTurns:
             following.forget_position()
         self._parking.forget()
         self._look_at = 0.0
+        self._record_at = None
         self._not_before = now + TAKE_OVER_SECONDS
 
     def _look_everywhere(self, now: float) -> None:
@@ -155,6 +164,7 @@ class FollowerTurns:
     def _advance(self) -> bool:
         try:
             count = self._take_in_new() + self._take_in_released()
+            self._record_positions()
         except IntegrityError as conflict:
             self._conflicts += 1
             log.info("batch_taken_again", follower=self.name, reason=str(conflict))
@@ -167,7 +177,31 @@ class FollowerTurns:
             return False
         self._failures = self._conflicts = 0
         self.active_at = self._clock.now()
+        if 0 < count < self._batch_size:
+            self._not_before = time.monotonic() + self._rest_seconds
         return count > 0
+
+    def _record_positions(self) -> None:
+        """Records the positions of logs of which events were passed over, now and then."""
+        now = time.monotonic()
+        if self._record_at is not None and now >= self._record_at:
+            for following in self._followings.values():
+                following.record_position()
+        is_ahead = any(following.is_ahead for following in self._followings.values())
+        if not is_ahead:
+            self._record_at = None
+        elif self._record_at is None:
+            self._record_at = now + PASSED_OVER_SECONDS
+
+    def finish(self) -> None:
+        """Records what is left to be recorded; nobody may take the follower's turn any more."""
+        if not self._leads:
+            return
+        try:
+            for following in self._followings.values():
+                following.record_position()
+        except PersistenceError as error:
+            log.info("position_left_behind", follower=self.name, reason=str(error))
 
     def _back_off(self, base_seconds: float, times: int) -> None:
         delay_seconds = base_seconds * 2 ** min(times, RETRY_DOUBLINGS_MAX)

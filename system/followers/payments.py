@@ -20,6 +20,11 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
 
     name = "Payments"
 
+    def foresees(self, event: Any) -> UUID | None:
+        """See `BatchFollower.foresees`."""
+        wanted: UUID = event.payment_id
+        return wanted
+
     @singledispatchmethod
     def policy(self, event: Any, work: Any) -> None:
         """What a payment does about a decision; nothing about events without a rule."""

@@ -316,6 +316,7 @@ def test_a_follower_whose_turn_takes_long_does_not_hold_the_others_up(
     assert sorted(saga_starts(process)) == sorted([first, second])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_thread_that_dies_is_replaced(
     persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,3 +339,23 @@ def test_a_thread_that_dies_is_replaced(
         finally:
             followers.stop()
     assert len(deaths) == 1
+
+
+def test_what_a_follower_passed_over_is_recorded_at_the_latest_when_it_stops(
+    persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("system.turns.PASSED_OVER_SECONDS", 3600.0)
+    process = idle(persistence)
+
+    def position_of_webhooks() -> int | None:
+        return process.applications.webhooks.recorder.max_tracking_id("PaymentSagas")
+
+    def is_on_the_agenda() -> bool:
+        with persistence.connection() as connection:
+            return bool(connection.execute("SELECT 1 FROM agenda").fetchall())
+
+    with following(persistence):
+        process.create_payment("10.00", "SAR", "Tea")
+        until(is_on_the_agenda, "the followers, of which Webhooks has nothing to do")
+        assert position_of_webhooks() is None
+    assert position_of_webhooks() == process.applications.sagas.recorder.max_notification_id()
