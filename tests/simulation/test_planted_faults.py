@@ -64,8 +64,9 @@ def test_a_payment_that_settles_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -
     honest = SagaDecider._money_arrived
 
     def settles_again(self: SagaDecider, report: GatewayReport, *, is_authorization: bool) -> None:
-        is_second = self.saga.settlement and not self.saga.is_closing
-        if is_second and report.transaction_ref != self.saga.settlement.transaction_ref:
+        settled = self.saga.settlement
+        is_second = settled is not None and report.transaction_ref != settled.transaction_ref
+        if is_second and not self.saga.is_closing:
             self._trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
         else:
             honest(self, report, is_authorization=is_authorization)
