@@ -87,7 +87,7 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         wall_clock: Callable[[], datetime | float] = utc_now,
         on_state_change: Listener | Iterable[Listener] | None = None,
         is_failure: Matcher | None = None,
-        is_neutral: Matcher = (),
+        is_neutral: Matcher | None = None,
         is_timeout: Matcher = TimeoutError,
         fallback: Callable[..., Any] | None = None,
         fallback_on_failure: bool = False,
@@ -99,7 +99,7 @@ class EventDrivenCircuitBreaker(GuardedCalls):
             expected_exception=predicate_of(failure, "is_failure"),
             fallback_function=fallback,
         )
-        self.is_neutral = predicate_of(is_neutral, "is_neutral")
+        self.is_neutral = predicate_of(() if is_neutral is None else is_neutral, "is_neutral")
         self.is_timeout = predicate_of(is_timeout, "is_timeout")
         self._fallback_on_failure = fallback_on_failure
         self._config = config

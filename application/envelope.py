@@ -163,7 +163,7 @@ def _(event: Webhook.Received, opener: Opener) -> dict[str, Any]:
     return {
         "webhookId": str(event.originator_id),
         "paymentId": str(event.payment_id) if event.payment_id else None,
-        "transactionRef": event.report.transaction_ref,
+        "transactionRef": event.report.transaction_ref if event.report else None,
         "provider": event.provider,
         "payload": event.payload,
         "signature": event.signature,

@@ -1,24 +1,28 @@
 """What all applications share: one event log each, commands that survive conflicts, a clock."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from itertools import groupby
+from typing import Any, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
+    EventStore,
     InfrastructureFactory,
     IntegrityError,
     JSONTranscoder,
     Mapper,
+    Recording,
+    StoredEvent,
     Tracking,
 )
 from eventsourcing.utils import Environment
 
 from application.ports import Clock, Persistence
 from application.rows import RowChange
-from application.transcoding import PaySagaMapper, register_transcodings
+from application.transcoding import PaySagaMapper, PaySagaTranscoder, register_transcodings
 from domain.event import PaySagaAggregate
 
 CONFLICT_ATTEMPTS_MAX = 10
@@ -28,6 +32,39 @@ NOTIFICATIONS_MAX = 1000
 """The most notifications read from a log at once."""
 
 TAggregate = TypeVar("TAggregate", bound=PaySagaAggregate)
+
+
+def replayed(aggregate: Any, events: Iterable[Any]) -> Any:
+    """Applies events in order. The library's own projector asks of every event whether it can be
+    applied, which costs more than to apply it."""
+    for event in events:
+        aggregate = event.mutate(aggregate)
+    return aggregate
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """A recorder that reads several aggregates at once."""
+
+    def select_events_of(self, aggregate_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
+        """All events of several aggregates, those of each together and in order."""
+        ...
+
+
+class PlainEventStore(EventStore[UUID]):
+    """An event store that only stores: followers hear of events from the log, and nobody looks at
+    the recordings that the library would make of them."""
+
+    def put(
+        self, domain_events: Sequence[DomainEventProtocol[UUID]], **kwargs: Any
+    ) -> list[Recording[UUID]]:
+        """Stores events; the list that it returns is empty.
+
+        Raises:
+            IntegrityError: somebody else recorded that version of an aggregate first.
+        """
+        self.recorder.insert_events(list(map(self.mapper.to_stored_event, domain_events)), **kwargs)
+        return []
 
 
 class EventLog(Application[UUID], Generic[TAggregate]):
@@ -48,6 +85,14 @@ class EventLog(Application[UUID], Generic[TAggregate]):
             transcoder=self.construct_transcoder(), mapper_class=PaySagaMapper
         )
 
+    def construct_transcoder(self) -> PaySagaTranscoder:
+        transcoder = PaySagaTranscoder()
+        self.register_transcodings(transcoder)
+        return transcoder
+
+    def construct_event_store(self) -> EventStore[UUID]:
+        return PlainEventStore(self.mapper, self.recorder)
+
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
         super().register_transcodings(transcoder)
         register_transcodings(transcoder)
@@ -58,11 +103,21 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         Raises:
             AggregateNotFoundError: there is none.
         """
-        return self.repository.get(
-            aggregate_id,
-            version=version,
-            projector_func=_replayed,  # type: ignore[arg-type]
+        aggregate: TAggregate = self.repository.get(
+            aggregate_id, version=version, projector_func=replayed
         )
+        return aggregate
+
+    def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:
+        """Those of the aggregates that exist, in one round trip where the recorder can do that."""
+        if not isinstance(self.recorder, ReadsMany):
+            return {}
+        stored = self.recorder.select_events_of(list(aggregate_ids))
+        by_aggregate = groupby(stored, key=lambda event: event.originator_id)
+        return {
+            aggregate_id: replayed(None, map(self.mapper.to_domain_event, events))
+            for aggregate_id, events in by_aggregate
+        }
 
     def get_as_of(self, aggregate_id: UUID, moment: datetime) -> TAggregate:
         """The aggregate as it was at a moment.
@@ -121,18 +176,9 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first.
         """
-        if rows or any(aggregate.pending_events for aggregate in aggregates):
-            self.save(*aggregates, rows=list(rows))
-
-
-def _replayed(
-    aggregate: TAggregate | None, events: Iterable[DomainEventProtocol[UUID]]
-) -> TAggregate | None:
-    """Applies events in order. The library's own projector asks of each event whether it has the
-    shape of one, which takes longer than applying it."""
-    for event in events:
-        aggregate = event.mutate(aggregate)  # type: ignore[attr-defined]
-    return aggregate
+        events = [event for aggregate in aggregates for event in aggregate.collect_events()]
+        if rows or events:
+            self.events.put(events, rows=list(rows))
 
 
 class Work(ProcessingEvent[UUID]):
@@ -171,6 +217,12 @@ class Work(ProcessingEvent[UUID]):
         self.aggregates[aggregate.id] = aggregate
         self._touched.append(aggregate)
 
+    def load(self, aggregate_ids: Collection[UUID]) -> None:
+        """Loads aggregates that will be asked for, together instead of one by one."""
+        missing = [found for found in aggregate_ids if found not in self.aggregates]
+        if len(missing) > 1:
+            self.aggregates.update(self._follower.get_many(missing))
+
     def change(self, *rows: RowChange) -> None:
         """Adds row changes, to be written in the same transaction."""
         self.rows.extend(rows)
@@ -180,3 +232,33 @@ class Work(ProcessingEvent[UUID]):
         for aggregate in self._touched:
             self.events.extend(aggregate.collect_events())
         self._touched.clear()
+
+
+class Asked(Exception):
+    """Ends a rehearsal: the policy asks for the aggregate `aggregate_id`, or, where that is None,
+    for none before it decides."""
+
+    def __init__(self, aggregate_id: UUID | None) -> None:
+        super().__init__(aggregate_id)
+        self.aggregate_id = aggregate_id
+
+
+class Rehearsal:
+    """Stands in for `Work` to find out which aggregate a policy will ask for first.
+
+    A policy has no effects but through its work, so that it may be rehearsed at will.
+    """
+
+    def get(self, aggregate_id: UUID) -> NoReturn:
+        """See `Work.get`."""
+        raise Asked(aggregate_id)
+
+    find = get
+
+    def add(self, _aggregate: PaySagaAggregate) -> NoReturn:
+        """See `Work.add`."""
+        raise Asked(None)
+
+    def change(self, *_rows: RowChange) -> NoReturn:
+        """See `Work.change`."""
+        raise Asked(None)

@@ -137,14 +137,25 @@ class PaymentGateway(Protocol):
 
 
 @dataclass(frozen=True)
+class Unreadable:
+    """A callback whose signature was right but which says nothing to rely on. `reason` tells why;
+    the rest is what it still names, for people to find it by: never a ground for a decision."""
+
+    reason: str
+    cart_id: str = ""
+    transaction_ref: str | None = None
+    previous_ref: str | None = None
+
+
+@dataclass(frozen=True)
 class GatewayNotification:
     """A callback whose signature was right, ready to be recorded.
 
-    `payload` is the body without the customer's own data; `personal` is that data, to be sealed.
+    `payload` is what of the body may be kept in the clear; `personal` is the rest, to be sealed.
     """
 
     provider: str
-    report: GatewayReport
+    report: GatewayReport | Unreadable
     payload: dict[str, object]
     personal: dict[str, object]
     signature: str

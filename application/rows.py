@@ -37,21 +37,26 @@ RowChange = Upsert | Patch | Delete
 
 
 def fold(changes: Iterable[RowChange]) -> list[RowChange]:
-    """The same changes with at most one deletion and one write per row, so that they may be
-    written set by set in any order of rows."""
-    folded: dict[tuple[str, Key], RowChange] = {}
+    """Fewer changes that come to the same: all deletions first, then all patches, then all
+    upserts, at most one of each per row. Within a kind they may be written in any order."""
+    folded: dict[tuple[str, Key], tuple[RowChange, ...]] = {}
     for change in changes:
         name = (change.table, change.key)
-        folded[name] = _after(folded.get(name), change)
-    return list(folded.values())
+        folded[name] = _after(folded.get(name, ()), change)
+    left = [change for row in folded.values() for change in row]
+    return sorted(left, key=lambda change: WRITTEN_IN_ORDER.index(type(change)))
 
 
-def _after(earlier: RowChange | None, change: RowChange) -> RowChange:
-    if isinstance(change, Delete) or earlier is None:
-        return change
-    if isinstance(earlier, Delete):
-        return change if isinstance(change, Upsert) else earlier
-    merged = {**earlier.values, **change.values}
-    if isinstance(earlier, Upsert) or isinstance(change, Upsert):
-        return Upsert(change.table, change.key, merged)
-    return Patch(change.table, change.key, merged)
+WRITTEN_IN_ORDER: tuple[type, ...] = (Delete, Patch, Upsert)
+
+
+def _after(earlier: tuple[RowChange, ...], change: RowChange) -> tuple[RowChange, ...]:
+    """What is left to do with a row: one change, or a deletion or a patch before an upsert."""
+    last = earlier[-1] if earlier else None
+    if last is None or isinstance(change, Delete):
+        return (change,)
+    if isinstance(last, Delete):
+        return (last, change) if isinstance(change, Upsert) else earlier
+    if isinstance(last, Patch) and isinstance(change, Upsert):
+        return (*earlier, change)
+    return (*earlier[:-1], type(last)(last.table, last.key, {**last.values, **change.values}))

@@ -4,7 +4,7 @@ import dataclasses
 import types
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
@@ -44,6 +44,9 @@ class ValueObjectAsDict(Transcoding):
             for field in dataclasses.fields(value_type)
             if field.default is not dataclasses.MISSING
         }
+        names = [field.name for field in dataclasses.fields(value_type)]
+        self._in_order = {name: self._defaults.get(name) for name in names}
+        self._required = set(names) - self._defaults.keys()
 
     def encode(self, obj: Any) -> dict[str, Any]:
         return {
@@ -53,10 +56,58 @@ class ValueObjectAsDict(Transcoding):
         }
 
     def decode(self, data: dict[str, Any]) -> Any:
+        """Made as a copy is made: a frozen dataclass is slow to make field by field. The fields
+        come in their order, so that the same value is stored as the same bytes again."""
+        if self._required - data.keys() or data.keys() - self._required - self._defaults.keys():
+            raise TypeError(f"the fields of a stored {self.name} are {', '.join(data)}")
         for name, enum in enum_fields(self.type):
             if name in data:
                 data[name] = enum(data[name])
-        return self.type(**data)
+        value: Any = object.__new__(self.type)
+        vars(value).update(self._in_order, **data)
+        return value
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookalike:
+    """A dictionary of somebody else's that has the very keys of an encoded object."""
+
+    items: list[tuple[str, Any]]
+
+
+class LookalikeAsPairs(Transcoding):
+    """A lookalike as pairs, so that its sender cannot choose what it is decoded as."""
+
+    type = Lookalike
+    name = "dict"
+
+    def encode(self, obj: Lookalike) -> list[tuple[str, Any]]:
+        return obj.items
+
+    def decode(self, data: list[tuple[str, Any]]) -> dict[str, Any]:
+        return dict(data)
+
+
+LOOKALIKE_KEYS = frozenset({"_type_", "_data_"})
+
+
+class PaySagaTranscoder(JSONTranscoder):
+    """Keeps dictionaries from outside (metadata, headers, payloads) as they came, whatever their
+    keys are."""
+
+    def encode(self, obj: Any) -> bytes:
+        fields = {name: disguised(value) for name, value in obj.items()}
+        return super().encode(fields)
+
+
+def disguised(value: Any) -> Any:
+    """The same JSON value with every lookalike in it marked as such."""
+    if isinstance(value, list):
+        return [disguised(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    fields = {key: disguised(item) for key, item in value.items()}
+    return Lookalike(list(fields.items())) if fields.keys() == LOOKALIKE_KEYS else fields
 
 
 VALUE_OBJECTS: dict[str, type[Any]] = {
@@ -72,6 +123,7 @@ VALUE_OBJECTS: dict[str, type[Any]] = {
 def register_transcodings(transcoder: JSONTranscoder) -> None:
     """Teaches a transcoder the value objects of the domain."""
     transcoder.register(MoneyAsStr())
+    transcoder.register(LookalikeAsPairs())
     for name, value_type in VALUE_OBJECTS.items():
         transcoder.register(ValueObjectAsDict(value_type, name))
 
@@ -91,11 +143,36 @@ def _enum_in(hint: Any) -> type[StrEnum] | None:
     return None
 
 
+DECODED_MAX = 2048
+"""The most events of one log that are kept decoded."""
+
+DECODED_BYTES_MAX = 8192
+"""Larger events are decoded each time: what a gateway sends may be as large as a request."""
+
+
 class PaySagaMapper(Mapper[UUID]):
-    """Restores enum fields of events to their enums."""
+    """Restores enum fields of events to their enums.
+
+    An event is frozen, and is read by every follower of its log and with its aggregate: what was
+    decoded lately is not decoded again. It is found by all that is stored of it, so that nothing
+    else than the very same bytes gives the very same event.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._decoded = lru_cache(DECODED_MAX)(self._decode)
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
-        event = super().to_domain_event(stored_event)
+        decode = self._decode if len(stored_event.state) > DECODED_BYTES_MAX else self._decoded
+        return decode(
+            stored_event.originator_id,
+            stored_event.originator_version,
+            stored_event.topic,
+            stored_event.state,
+        )
+
+    def _decode(self, *stored: Any) -> DomainEventProtocol[UUID]:
+        event = super().to_domain_event(StoredEvent(*stored))
         fields = vars(event)
         for name, enum in enum_fields(type(event)):
             if fields.get(name) is not None:

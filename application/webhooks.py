@@ -7,10 +7,9 @@ from uuid import UUID, uuid5
 from eventsourcing.persistence import IntegrityError
 
 from application.event_log import EventLog
-from application.payment_gateway import GatewayNotification
+from application.payment_gateway import GatewayNotification, Unreadable
 from application.ports import Clock, Persistence
 from application.vault import Vault
-from domain.gateway_report import payment_id_of
 from domain.webhook import Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
@@ -32,29 +31,32 @@ class Webhooks(EventLog[Webhook]):
         body: bytes,
         headers: Mapping[str, str],
         ip_address: str | None,
-        is_known: bool,
+        payment_id: UUID | None,
     ) -> UUID:
         """Records a verified notification and returns its id; the saga works afterwards.
 
         The same bytes are the same webhook: a repetition is recorded as such and has no second
-        effect. `is_known` says whether we have the payment; if not the webhook has failed.
+        effect. `payment_id` is the payment that it speaks of; without one, or when nothing can be
+        relied on in it, the webhook has failed at once.
         """
         webhook_id = uuid5(WEBHOOK_NAMESPACE, sha256(body).hexdigest())
-        payment_id = payment_id_of(notification.report.cart_id) if is_known else None
+        said = notification.report
         subject = f"payment:{payment_id or webhook_id}"
         personal = notification.personal
         webhook = Webhook.receive(
             webhook_id,
             payment_id=payment_id,
             provider=notification.provider,
-            report=notification.report,
+            report=None if isinstance(said, Unreadable) else said,
             payload=notification.payload,
             personal=self.vault.seal(subject, personal) if personal else None,
             signature=notification.signature,
             headers=dict(headers),
             ip_address=ip_address,
         )
-        if payment_id is None:
+        if isinstance(said, Unreadable):
+            webhook.fail(f"unreadable: {said.reason}")
+        elif payment_id is None:
             webhook.fail("unknown_payment")
         try:
             self.record(webhook)

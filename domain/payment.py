@@ -357,11 +357,7 @@ class Payment(PaySagaAggregate):
         if refund_id in self.refunds:
             return
         self._require("refunded")
-        if amount.currency != self.amount.currency or amount > self.amount_refundable:
-            raise RefundExceedsCaptured(
-                f"{written(amount)} cannot be refunded: {written(self.amount_refundable)} of the "
-                f"{written(self.amount_captured)} captured is left"
-            )
+        self._require_refundable(amount)
         self.trigger_event(self.RefundRequested, refund_id=refund_id, amount=amount, reason=reason)
 
     def refund(self, refund_id: UUID, transaction_ref: str) -> None:
@@ -369,16 +365,14 @@ class Payment(PaySagaAggregate):
 
         Raises:
             UnknownRefund: that refund was never asked for.
+            RefundExceedsCaptured: it had been refused, and its amount was refunded otherwise.
         """
         refund = self._refund(refund_id)
-        if refund.status is not RefundStatus.SUCCEEDED:
-            self._refunded(
-                refund_id,
-                transaction_ref,
-                refund.amount,
-                refund.reason,
-                is_foreign=False,
-            )
+        if refund.status is RefundStatus.SUCCEEDED:
+            return
+        if refund.status is RefundStatus.FAILED:
+            self._require_refundable(refund.amount)
+        self._refunded(refund_id, transaction_ref, refund.amount, refund.reason, is_foreign=False)
 
     def record_foreign_refund(self, refund_id: UUID, transaction_ref: str, amount: Money) -> None:
         """Somebody gave money back in the gateway's dashboard: it is gone, whatever we think.
@@ -419,6 +413,14 @@ class Payment(PaySagaAggregate):
         """
         if self._refund(refund_id).status is RefundStatus.PENDING:
             self.trigger_event(self.RefundFailed, refund_id=refund_id, failure=failure)
+
+    def _require_refundable(self, amount: Money) -> None:
+        is_same_currency = amount.currency == self.amount.currency
+        if not (is_same_currency and self.amount * 0 < amount <= self.amount_refundable):
+            raise RefundExceedsCaptured(
+                f"{written(amount)} cannot be refunded: {written(self.amount_refundable)} of the "
+                f"{written(self.amount_captured)} captured is left"
+            )
 
     def _refund(self, refund_id: UUID) -> Refund:
         try:

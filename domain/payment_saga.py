@@ -140,9 +140,13 @@ class PaymentSaga(PaySagaAggregate):
         event_type = PaymentEventType.SAGA_GATEWAY_CALL_ANSWERED
         priority = Priority.LOW
         call_id: UUID
+        is_refused: bool
+        """True when the gateway said no: nothing was done."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.answered[self.call_id] = self.timestamp
+            if self.is_refused:
+                aggregate.refused.add(self.call_id)
 
     class NotificationHandled(Event):
         event_type = PaymentEventType.SAGA_NOTIFICATION_HANDLED
@@ -160,7 +164,7 @@ class PaymentSaga(PaySagaAggregate):
         reason: str
 
         def apply(self, aggregate: "PaymentSaga") -> None:
-            """Nothing changes: what is doubted is not believed."""
+            aggregate.doubts[self.report.transaction_ref] = self.report
 
     class DeadlineSet(Event):
         event_type = PaymentEventType.SAGA_DEADLINE_SET
@@ -386,6 +390,7 @@ class PaymentSaga(PaySagaAggregate):
         self.calls: dict[UUID, Call] = {}
         self.answered: dict[UUID, datetime] = {}
         self.cart_ids: list[str] = []
+        self.refused: set[UUID] = set()
         self.transaction_ref: str | None = None
         self.transaction_refs: set[str] = set()
         self.authorization: GatewayReport | None = None
@@ -401,6 +406,7 @@ class PaymentSaga(PaySagaAggregate):
         self.closing: Closing | None = None
         self.is_record_closed = False
         self.parked: dict[UUID | str | None, str] = {}
+        self.doubts: dict[str, GatewayReport] = {}
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:
@@ -426,6 +432,17 @@ class PaymentSaga(PaySagaAggregate):
             capture=capture,
             open_until=open_until,
         )
+
+    @property
+    def carts_with_pages(self) -> list[str]:
+        """The carts for which there may be a page: all but those that the gateway refused."""
+        return [
+            call.cart_id
+            for call in self.calls.values()
+            if call.operation is Operation.OPEN_PAGE
+            and call.cart_id
+            and call.call_id not in self.refused
+        ]
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)

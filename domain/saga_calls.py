@@ -1,6 +1,6 @@
 """What a saga asks of the gateway: requests, repetitions, and questions after lost calls."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -96,7 +96,7 @@ class SagaCalls:
             for call in self.saga.calls.values()
             if call.operation is Operation.QUERY_CART and call.call_id not in self.saga.answered
         }
-        for cart_id in [cart_id for cart_id in self.saga.cart_ids if cart_id not in asked]:
+        for cart_id in [cart for cart in self.saga.carts_with_pages if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:
@@ -128,6 +128,18 @@ class SagaCalls:
             and other.due_at <= due_at
             for other in self.saga.calls.values()
         )
+
+    def patience_with(self, call: Call) -> timedelta:
+        """How long to leave a query alone that came to nothing again: doubling up to a day, or to
+        the hasty `retry_max` while a customer waits for a page."""
+        times = sum(
+            (other.operation, other.cart_id, other.transaction_ref, other.about)
+            == (call.operation, call.cart_id, call.transaction_ref, call.about)
+            for other in self.saga.calls.values()
+        )
+        is_for_page = self.original(call).operation is Operation.OPEN_PAGE
+        longest = self.timings.retry_max if is_for_page else self.timings.held_gap
+        return self.timings.retry_delay(times, longest)
 
     def repeat(self, call: Call, due_at: datetime) -> None:
         """Asks again for something that is known not to have happened, or that changes nothing."""

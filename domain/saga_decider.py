@@ -10,7 +10,12 @@ from uuid import UUID
 
 from domain.belief import Expectation, Verdict, judge
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.gateway_report import (
+    GatewayReport,
+    TransactionKind,
+    TransactionStatus,
+    payment_id_of,
+)
 from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
@@ -49,7 +54,7 @@ class SagaDecider:
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
             self._await_customer(call_id, transaction_ref, page_url)
         else:
-            self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
+            self._trigger(PaymentSaga.CallAnswered, call_id=call_id, is_refused=False)
 
     def reports_received(self, call_id: UUID, reports: list[GatewayReport]) -> None:
         """The gateway answered a query or a follow-up."""
@@ -83,7 +88,7 @@ class SagaDecider:
 
         That nobody opens another page is of no interest once a page is known: it may be paid.
         """
-        call = self._answer(call_id)
+        call = self._answer(call_id, is_refused=True)
         if call is None:
             return
         is_for_page = self._calls.original(call).operation is Operation.OPEN_PAGE
@@ -92,13 +97,13 @@ class SagaDecider:
         is_too_late = call.not_after is not None and self.now > call.not_after
         if retry_after_ms is not None:
             pause = timedelta(milliseconds=retry_after_ms)
-            self._calls.repeat(call, self.now + max(pause, self.timings.retry_base))
+            self._calls.repeat(call, self.now + max(pause, self._calls.patience_with(call)))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
             self._money.refused(call, failure)
         else:
-            self._calls.repeat(call, self.now + self.timings.retry_max)
+            self._calls.repeat(call, self.now + self._calls.patience_with(call))
         self._conclude()
 
     def call_lost(self, call_id: UUID) -> None:
@@ -106,17 +111,16 @@ class SagaDecider:
         call = self._answer(call_id)
         if call is None:
             return
-        due_at = self.now + self.timings.retry_delay(len(self.saga.calls))
         if call.operation.is_query:
-            self._calls.repeat(call, due_at)
+            self._calls.repeat(call, self.now + self._calls.patience_with(call))
         else:
-            self._calls.ask_after(call, due_at)
+            self._calls.ask_after(call, self.now + self.timings.retry_delay(len(self.saga.calls)))
 
-    def _answer(self, call_id: UUID) -> Call | None:
+    def _answer(self, call_id: UUID, *, is_refused: bool = False) -> Call | None:
         """Marks a call as answered; None when its answer is not wanted any more."""
         if not self.saga.awaits(call_id):
             return None
-        self._trigger(PaymentSaga.CallAnswered, call_id=call_id)
+        self._trigger(PaymentSaga.CallAnswered, call_id=call_id, is_refused=is_refused)
         return self.saga.calls[call_id]
 
     # What happened elsewhere
@@ -198,7 +202,9 @@ class SagaDecider:
 
     def _ask(self, deadline: Deadline) -> None:
         """Asks about the customer's page; in the end about all there are, if there are more."""
-        is_only_page = len(self.saga.cart_ids) == 1 and self.saga.transaction_ref is not None
+        is_only_page = (
+            len(self.saga.carts_with_pages) == 1 and self.saga.transaction_ref is not None
+        )
         if deadline is Deadline.LATE_MONEY and not is_only_page:
             self._calls.ask_carts()
         else:
@@ -216,19 +222,23 @@ class SagaDecider:
                 self._calls.ask_about(reason)
 
     def compensate(self, actor: str) -> None:
-        """An operator gives the payment up: what was done is undone. A payment that the merchant
-        was told is completed stays so; then it is only tried again."""
+        """An operator gives the payment up: what was done is undone, and money that could not be
+        believed goes back as it came. A payment that is completed stays so."""
         if self.saga.status is not SagaStatus.PARKED:
             return
-        if self.saga.is_closing or self.saga.settlement:
-            self.retry(actor)
-            return
+        odd = [report for ref, report in self.saga.doubts.items() if ref in self.saga.parked]
         for reason in list(self.saga.parked):
             self._calls.resume(actor, reason)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
-        closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
-        self._close(f"given up by {actor}", closing)
+            elif self.saga.is_closing or self.saga.settlement:
+                self._calls.ask_about(reason)
+        if not (self.saga.is_closing or self.saga.settlement):
+            closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
+            self._close(f"given up by {actor}", closing)
+        for report in odd:
+            if report.status is TransactionStatus.AUTHORISED:
+                self._money.give_back(report)
 
     @property
     def now(self) -> datetime:
@@ -293,6 +303,13 @@ class SagaDecider:
             self._refunded_elsewhere(report, is_verified=is_verified)
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
+        is_settled = is_verified and report.transaction_ref in self.saga.returns
+        is_anothers = is_verified and payment_id_of(report.cart_id) not in {
+            None,
+            self.saga.payment_id,
+        }
+        if is_settled or is_anothers:
+            return
         self._trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if is_verified:
             self._trigger(

@@ -102,9 +102,10 @@ class SagaTimings:
     retry_base: timedelta = timedelta(seconds=2)
     retry_max: timedelta = timedelta(seconds=60)
 
-    def retry_delay(self, attempt: int) -> timedelta:
-        """The wait before another attempt: doubling from `retry_base`, at most `retry_max`."""
-        return min(self.retry_base * (1 << min(attempt - 1, 16)), self.retry_max)
+    def retry_delay(self, attempt: int, longest: timedelta | None = None) -> timedelta:
+        """The wait before another attempt: doubling from `retry_base`, at most `longest`, which
+        is `retry_max` unless said otherwise."""
+        return min(self.retry_base * (1 << min(attempt - 1, 32)), longest or self.retry_max)
 
     def next_reconciliation(
         self, opened_at: datetime, expires_at: datetime, now: datetime

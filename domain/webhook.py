@@ -18,13 +18,14 @@ class WebhookStatus(StrEnum):
 
 
 class Webhook(PaySagaAggregate):
-    """A notification, kept as it came, without the customer's own data in the clear."""
+    """A notification, kept with the customer's own data sealed. One that cannot be read has no
+    `report`, and has failed."""
 
     class Received(PaySagaAggregate.Created):
         event_type = PaymentEventType.WEBHOOK_RECEIVED
         payment_id: UUID | None
         provider: str
-        report: GatewayReport
+        report: GatewayReport | None
         payload: dict[str, Any]
         personal: Sealed | None
         signature: str
@@ -52,7 +53,7 @@ class Webhook(PaySagaAggregate):
         def apply(self, aggregate: "Webhook") -> None:
             aggregate.status = WebhookStatus.FAILED
 
-    def __init__(self, payment_id: UUID | None, report: GatewayReport) -> None:
+    def __init__(self, payment_id: UUID | None, report: GatewayReport | None) -> None:
         self.payment_id = payment_id
         self.report = report
         self.status = WebhookStatus.RECEIVED
@@ -73,6 +74,6 @@ class Webhook(PaySagaAggregate):
             self.trigger_event(self.Processed, payment_id=payment_id, outcome=outcome)
 
     def fail(self, reason: str) -> None:
-        """Nothing can be made of it, for example because its payment is not known."""
+        """Nothing can be made of it: its payment is not known, or it cannot be read."""
         if self.status is WebhookStatus.RECEIVED:
             self.trigger_event(self.Failed, reason=reason)

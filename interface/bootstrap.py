@@ -5,6 +5,7 @@ import socket
 from datetime import timedelta
 
 from application.circuit_breaker import CircuitBreakerConfig
+from application.retrying import Retrying
 from application.vault import Vault
 from domain.gateway_report import PROVIDER_PAYTABS
 from interface.clock import RandomIds, SystemClock
@@ -25,6 +26,8 @@ from system.runner import Runner
 from system.work_item import WorkKind
 
 DEADLINE_THREADS = 4
+QUERY_DEADLINE_MS = 60_000
+"""How long a query may be repeated in all; afterwards the saga decides."""
 
 
 def process_name() -> str:
@@ -79,7 +82,18 @@ def build_gateway(settings: Settings) -> GuardedGateway:
             profile_id=profile_id, server_key=server_key.get_secret_value(), base_url=base_url
         )
     )
-    return guard(client, breaker_config(settings, PROVIDER_PAYTABS))
+    retrying = Retrying(
+        settings.retry_max_attempts,
+        settings.retry_base_delay_ms,
+        settings.retry_max_delay_ms,
+        QUERY_DEADLINE_MS,
+    )
+    return guard(
+        client,
+        breaker_config(settings, PROVIDER_PAYTABS),
+        retrying,
+        calls_max=settings.dispatcher_threads,
+    )
 
 
 def breaker_config(settings: Settings, name: str) -> CircuitBreakerConfig:

@@ -33,7 +33,13 @@ STOP_TIMEOUT_SECONDS = 30.0
 INITDB_TIMEOUT_SECONDS = 120.0
 CONNECT_TIMEOUT_SECONDS = 5
 _POLL_SECONDS = 0.05
-_TAIL_LINES = 3
+_TAIL_LINES = 2
+_GRAVE = ("FATAL", "PANIC", "error:")
+_LOG_LENGTH_MAX = 10_000
+_PID_LINE = 0
+_SHARED_MEMORY_LINE = 6
+_SEGMENTS = Path("/proc/sysvipc/shm")
+"""Linux's list of shared memory; elsewhere PostgreSQL's own check must do."""
 _DATABASE_NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 SERVER_OPTIONS: Mapping[str, str] = {
@@ -89,7 +95,7 @@ class EmbeddedPostgres:
     @property
     def pid(self) -> int | None:
         """The id of the server's main process; None when it does not run."""
-        pid = self._recorded_pid()
+        pid = next(iter(_numbers(self._pid_file, _PID_LINE)), None)
         if pid is None:
             return None
         try:
@@ -101,11 +107,20 @@ class EmbeddedPostgres:
             return None
         return pid if is_ours else None
 
-    def _recorded_pid(self) -> int | None:
+    def _is_still_ending(self) -> bool:
+        """True while processes of a server that was killed still use the data: PostgreSQL's own
+        test, whether anybody is attached to the old shared memory."""
+        recorded = _numbers(self._pid_file, _SHARED_MEMORY_LINE)
         try:
-            return int((self.folder / "postmaster.pid").read_text().split("\n", 1)[0])
-        except (FileNotFoundError, ValueError):
-            return None
+            segments = _SEGMENTS.read_text().splitlines()
+        except OSError:
+            return False
+        columns = segments[0].split()
+        for segment in segments[1:]:
+            values = dict(zip(columns, map(int, segment.split()[: len(columns)]), strict=False))
+            if [values["key"], values["shmid"]] == recorded:
+                return values["nattch"] > 0
+        return False
 
     def start(self, timeout_seconds: float = START_TIMEOUT_SECONDS) -> None:
         """Returns when the server answers; one that runs already is taken over.
@@ -121,7 +136,7 @@ class EmbeddedPostgres:
                 raise EmbeddedPostgresError(
                     f"PostgreSQL in {self.folder} does not answer: {trouble}; see {self._log_hint}"
                 )
-            if self.pid is None:
+            if self.pid is None and not self._is_still_ending():
                 self._launch(deadline - time.monotonic())
             time.sleep(_POLL_SECONDS)
 
@@ -233,7 +248,7 @@ class EmbeddedPostgres:
             )
 
     def _launch(self, timeout_seconds: float) -> None:
-        self._remove_stale_pid_file()
+        self._remove_stale_locks()
         start_log = self._start_log
         start_log.unlink(missing_ok=True)
         options = " ".join(f"-c {name}='{value}'" for name, value in self._options.items())
@@ -244,17 +259,28 @@ class EmbeddedPostgres:
             timeout_seconds=max(timeout_seconds, 1.0),
         )
         if done.returncode != 0:
-            reason = _tail(start_log.read_text() if start_log.exists() else done.stderr)
+            reason = _tail(self._newest_log() or done.stderr)
             raise EmbeddedPostgresError(f"PostgreSQL in {self.folder} does not start: {reason}")
 
-    def _remove_stale_pid_file(self) -> None:
-        """After a crash the process id in it may belong to an unrelated program by now, which
-        PostgreSQL would take for a server on the same data. Where nothing has that id PostgreSQL
-        itself knows better what to do."""
-        pid = self._recorded_pid()
-        if pid is not None and psutil.pid_exists(pid):
-            log.info("stale_pid_file_removed", folder=str(self.folder), pid=pid)
-            (self.folder / "postmaster.pid").unlink(missing_ok=True)
+    def _newest_log(self) -> str:
+        """What the server said last: before and after it began to write its own log."""
+        logs = sorted((self.folder / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        paths = [path for path in (self._start_log, *logs[-1:]) if path.exists()]
+        return "\n".join(path.read_text(errors="replace")[-_LOG_LENGTH_MAX:] for path in paths)
+
+    def _remove_stale_locks(self) -> None:
+        """After a crash the process id in it may belong to an unrelated program by now, or to a
+        dead process that nobody asked after, and PostgreSQL would take either for a server on the
+        same data. Where nothing has that id PostgreSQL itself knows better what to do."""
+        for path in (self._pid_file, self.socket_folder / f".s.PGSQL.{PORT}.lock"):
+            pid = next(iter(_numbers(path, _PID_LINE)), None)
+            if pid is not None and psutil.pid_exists(pid):
+                log.info("stale_lock_removed", path=str(path), pid=pid)
+                path.unlink(missing_ok=True)
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "postmaster.pid"
 
     @property
     def _start_log(self) -> Path:
@@ -321,6 +347,14 @@ def _programs_folder() -> Path:
     return Path(spec.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin"
 
 
+def _numbers(path: Path, line: int) -> list[int]:
+    """The numbers on one line of a lock file, counted from 0; empty when there are none."""
+    try:
+        return [int(word) for word in path.read_text().splitlines()[line].split()]
+    except (FileNotFoundError, IndexError, ValueError):
+        return []
+
+
 def _allow(path: Path, bits: int) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & bits != bits:
@@ -357,4 +391,5 @@ def _environment() -> dict[str, str]:
 
 def _tail(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if any(word in line for word in _GRAVE)] or lines
     return " / ".join(lines[-_TAIL_LINES:]) or "no reason given"

@@ -1,5 +1,6 @@
-"""Puts the circuit breaker in front of a payment gateway (contract 8)."""
+"""The layers around a payment gateway, from outside in: retry, breaker, bulkhead (contract 8)."""
 
+import threading
 from collections.abc import Callable
 
 from application.circuit_breaker import (
@@ -17,9 +18,10 @@ from application.payment_gateway import (
     Refused,
     Unknown,
 )
+from application.retrying import Retrying
 
-HALF_OPEN_WAIT_MS = 500
-"""How soon to ask again when a trial is under way."""
+SOON_MS = 500
+"""How soon to ask again when a trial is under way or too many calls are."""
 
 
 class _GatewayFailed(Exception):
@@ -39,13 +41,30 @@ class _GatewayPaused(Exception):
         super().__init__(outcome.message)
 
 
+class _BulkheadFull(Exception):
+    """As many calls are under way as may be; the breaker counts nothing."""
+
+
 class GuardedGateway:
     """A gateway behind a breaker. An unknown outcome is a failure; a refusal is not: the gateway
-    works. A call that the breaker rejects raises `NotAttempted`."""
+    works. Queries are repeated, everything else is left to the saga, which asks after it first.
+    A call that is not let through raises `NotAttempted`.
 
-    def __init__(self, gateway: PaymentGateway, breaker: EventDrivenCircuitBreaker) -> None:
+    Args:
+        calls_max: how many calls may be under way at once (the bulkhead).
+    """
+
+    def __init__(
+        self,
+        gateway: PaymentGateway,
+        breaker: EventDrivenCircuitBreaker,
+        retrying: Retrying,
+        calls_max: int,
+    ) -> None:
         self._gateway = gateway
         self.breaker = breaker
+        self._retrying = retrying
+        self._places = threading.BoundedSemaphore(calls_max)
 
     @property
     def name(self) -> str:
@@ -58,11 +77,11 @@ class GuardedGateway:
 
     def query_transaction(self, transaction_ref: str) -> Outcome:
         """See `PaymentGateway.query_transaction`."""
-        return self._guarded(lambda: self._gateway.query_transaction(transaction_ref))
+        return self._repeated(lambda: self._gateway.query_transaction(transaction_ref))
 
     def query_cart(self, cart_id: str) -> Outcome:
         """See `PaymentGateway.query_cart`."""
-        return self._guarded(lambda: self._gateway.query_cart(cart_id))
+        return self._repeated(lambda: self._gateway.query_cart(cart_id))
 
     def refund(self, request: FollowUpRequest) -> Outcome:
         """See `PaymentGateway.refund`."""
@@ -76,27 +95,41 @@ class GuardedGateway:
         """See `PaymentGateway.void`."""
         return self._guarded(lambda: self._gateway.void(request))
 
+    def _repeated(self, ask: Callable[[], Outcome]) -> Outcome:
+        return self._retrying(lambda: self._guarded(ask))
+
     def _guarded(self, ask: Callable[[], Outcome]) -> Outcome:
         try:
-            return self.breaker.call(_raising, ask)
+            return self.breaker.call(self._within_bulkhead, ask)
         except (_GatewayFailed, _GatewayPaused) as carrier:
             return carrier.outcome
+        except _BulkheadFull:
+            raise NotAttempted("too many calls are under way", SOON_MS) from None
         except CircuitOpenError as rejection:
             is_trial_awaited = rejection.reason == "half_open_limit"
-            wait_ms = HALF_OPEN_WAIT_MS if is_trial_awaited else round(rejection.retry_after_ms)
+            wait_ms = SOON_MS if is_trial_awaited else round(rejection.retry_after_ms)
             raise NotAttempted(rejection.reason, wait_ms) from None
 
+    def _within_bulkhead(self, ask: Callable[[], Outcome]) -> Outcome:
+        if not self._places.acquire(blocking=False):
+            raise _BulkheadFull
+        try:
+            return _raising(ask())
+        finally:
+            self._places.release()
 
-def guard(gateway: PaymentGateway, config: CircuitBreakerConfig) -> GuardedGateway:
+
+def guard(
+    gateway: PaymentGateway, config: CircuitBreakerConfig, retrying: Retrying, calls_max: int
+) -> GuardedGateway:
     """The gateway behind a breaker of its own."""
     breaker = EventDrivenCircuitBreaker(
-        config, is_failure=_GatewayFailed, is_neutral=_GatewayPaused
+        config, is_failure=_GatewayFailed, is_neutral=(_GatewayPaused, _BulkheadFull)
     )
-    return GuardedGateway(gateway, breaker)
+    return GuardedGateway(gateway, breaker, retrying, calls_max)
 
 
-def _raising(ask: Callable[[], Outcome]) -> Outcome:
-    outcome = ask()
+def _raising(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Unknown):
         raise _GatewayFailed(outcome)
     if isinstance(outcome, Refused) and outcome.reason is Refusal.RATE_LIMITED:

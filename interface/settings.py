@@ -6,6 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -126,6 +127,9 @@ class Settings(BaseSettings):
         5000, ge=0, le=60_000, description="How long a creation waits for its hosted page."
     )
     max_body_bytes: int = Field(262_144, ge=1024, description="The largest request body.")
+    rate_limit_per_minute: int = Field(
+        0, ge=0, description="Requests that one API key may send in a minute; 0: any number."
+    )
     paytabs_profile_id: int | None = Field(None, description="The PayTabs profile.")
     paytabs_server_key: SecretStr | None = Field(None, description="Its server key.")
     paytabs_region: str | None = Field(None, description=f"One of {', '.join(BASE_URLS)}.")
@@ -152,6 +156,9 @@ class Settings(BaseSettings):
     breaker_window_ms: int = Field(60_000, ge=1000)
     breaker_enable_event_emission: bool = True
     breaker_enable_metrics: bool = True
+    retry_max_attempts: int = Field(
+        4, ge=1, le=10, description="How often a query is sent to the gateway before it is lost."
+    )
     retry_base_delay_ms: int = Field(
         200, ge=1, description="The first wait before a lost page is asked for again."
     )
@@ -178,11 +185,31 @@ class Settings(BaseSettings):
             return value
         return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
 
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: str | None) -> str | None:
+        from psycopg import ProgrammingError
+        from psycopg.conninfo import conninfo_to_dict
+
+        try:
+            conninfo_to_dict(value or "")
+        except ProgrammingError:
+            raise ValueError("expected an address like postgresql://user@host/name") from None
+        return value or None
+
     @field_validator("paytabs_region")
     @classmethod
     def _check_region(cls, value: str | None) -> str | None:
         if value is not None and value not in BASE_URLS:
             raise ValueError(f"expected one of {', '.join(BASE_URLS)}")
+        return value
+
+    @field_validator("public_url", "paytabs_base_url")
+    @classmethod
+    def _check_address(cls, value: str | None) -> str | None:
+        parts = urlsplit(value or "http://unset")
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("expected an address such as https://pay.example.com")
         return value
 
     @field_validator("confirmation_secret")
@@ -268,18 +295,20 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         InvalidSettings: one or more are wrong, each with its name, the value and what is expected.
     """
-    _refuse_unknown()
+    problems = _unknown()
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise InvalidSettings([_problem(dict(details)) for details in error.errors()]) from None
+        problems += [_problem(dict(details)) for details in error.errors()]
+    if problems:
+        raise InvalidSettings(problems)
+    return settings
 
 
-def _refuse_unknown() -> None:
+def _unknown() -> list[str]:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
     unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise InvalidSettings([f"{name}: there is no such setting" for name in unknown])
+    return [f"{name}: there is no such setting" for name in unknown]
 
 
 OTHER_VARIABLES = frozenset(
@@ -293,6 +322,7 @@ def _problem(details: dict[str, Any]) -> str:
     if not location:
         return f"{PREFIX}PAYTABS_*: {details['msg']}"
     name = f"{PREFIX}{str(location[0]).upper()}"
-    is_secret = any(word in name for word in ("KEY", "SECRET"))
+    is_secret = any(word in name for word in ("KEY", "SECRET", "DATABASE"))
     seen = "(hidden)" if is_secret else repr(details["input"])
-    return f"{name}: {seen} is wrong: {details['msg']}"
+    expected = str(details["msg"]).removeprefix("Value error, ")
+    return f"{name}: {seen} is wrong: {expected}"

@@ -17,8 +17,9 @@ Capacity = Mapping[WorkKind, int]
 class TakesBack(Protocol):
     """Where work goes that could not be finished."""
 
-    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
-        """Gives up a claim. Unless it `was_begun` the attempt does not count."""
+    def put_back(self, item: WorkItem, due_at: datetime, *, was_begun: bool) -> None:
+        """Gives up the claim on an item, unless it is another's by now. An attempt that was not
+        begun does not count."""
         ...
 
 
@@ -54,8 +55,9 @@ FROM due WHERE agenda.work_id = due.work_id RETURNING agenda.*
 PUT_BACK = """
 UPDATE agenda SET due_at = %(due_at)s, claimed_by = NULL, claimed_until = NULL,
     attempts = attempts - CASE WHEN %(was_begun)s THEN 0 ELSE 1 END
-WHERE work_id = %(work_id)s
+WHERE work_id = %(work_id)s AND attempts = %(attempts)s
 """
+"""The number of attempts tells this claim from a later one, made after its lease ran out."""
 
 
 class PostgresAgendaStore:
@@ -88,11 +90,17 @@ class PostgresAgendaStore:
                 (until, list(work_ids), worker),
             )
 
-    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+    def put_back(self, item: WorkItem, due_at: datetime, *, was_begun: bool) -> None:
         """See `TakesBack.put_back`."""
         with self._persistence.connection() as connection:
             connection.execute(
-                PUT_BACK, {"work_id": work_id, "due_at": due_at, "was_begun": was_begun}
+                PUT_BACK,
+                {
+                    "work_id": item.work_id,
+                    "attempts": item.attempts,
+                    "due_at": due_at,
+                    "was_begun": was_begun,
+                },
             )
 
     def next_due_at(self) -> datetime | None:
@@ -130,9 +138,9 @@ class MemoryAgendaStore:
         row["attempts"] += 1
         return WorkItem.of({"work_id": work_id, **row})
 
-    def put_back(self, work_id: UUID, due_at: datetime, *, was_begun: bool) -> None:
+    def put_back(self, item: WorkItem, due_at: datetime, *, was_begun: bool) -> None:
         """See `TakesBack.put_back`."""
-        row = self._rows.get((work_id,))
+        row = self._rows.get((item.work_id,))
         if row is not None:
             row["due_at"] = due_at
             row["attempts"] -= 0 if was_begun else 1

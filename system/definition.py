@@ -19,6 +19,7 @@ PAYSAGA = System(
         [WebhooksFollower, PaymentSagasFollower, WebhooksFollower],
         [PaymentsFollower, ConfirmationsFollower, PaymentSagasFollower],
         [PaymentSagasFollower, OperationsFollower],
+        [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
         [PaymentsFollower, PaymentsView],

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -53,6 +53,7 @@ class Dispatcher:
         self._running: dict[UUID, WorkKind] = {}
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._finished = threading.Event()
         self._pools = {
             kind: ThreadPoolExecutor(count, thread_name_prefix=kind.value)
             for kind, count in threads.items()
@@ -78,21 +79,23 @@ class Dispatcher:
         self._loops[0].join()
         for pool in self._pools.values():
             pool.shutdown(wait=True)
+        self._finished.set()
         self._loops[1].join()
 
     def _claim_forever(self) -> None:
         while not self._stopping.is_set():
-            self._wake.clear()
+            now = self._clock.now()
             try:
-                claimed = self._claim()
-                wait_seconds = 0.0 if claimed else self._seconds_to_wait()
+                claimed = self._claim(now)
+                wait_seconds = 0.0 if claimed else self._seconds_to_wait(now)
             except Exception:
                 log.exception("agenda_unreachable")
                 wait_seconds = 1.0
             self._wake.wait(wait_seconds)
+            self._wake.clear()
 
-    def _claim(self) -> int:
-        items = self._store.claim(self._clock.now(), self._capacity(), self._worker, self._lease)
+    def _claim(self, now: datetime) -> int:
+        items = self._store.claim(now, self._capacity(), self._worker, self._lease)
         for item in items:
             with self._lock:
                 self._running[item.work_id] = item.kind
@@ -104,16 +107,18 @@ class Dispatcher:
             busy = list(self._running.values())
         return {kind: count - busy.count(kind) for kind, count in self._threads.items()}
 
-    def _seconds_to_wait(self) -> float:
+    def _seconds_to_wait(self, claimed_at: datetime) -> float:
+        """What was due at the last claim and is left waits for a free thread, which wakes us."""
         due_at = self._store.next_due_at()
-        now = self._clock.now()
-        if due_at is None or due_at <= now:
+        if due_at is None or due_at <= claimed_at:
             return POLL_SECONDS
-        return min(max((due_at - now).total_seconds(), WAIT_SECONDS_MIN), POLL_SECONDS)
+        seconds = (due_at - self._clock.now()).total_seconds()
+        return min(max(seconds, WAIT_SECONDS_MIN), POLL_SECONDS)
 
     def _run(self, item: WorkItem) -> None:
         try:
-            perform(self._handlers[item.kind], item, self._store, self._clock)
+            with structlog.contextvars.bound_contextvars(correlation_id=item.correlation_id):
+                perform(self._handlers[item.kind], item, self._store, self._clock)
         except Exception:
             log.exception("agenda_row_left_to_its_lease", work_id=str(item.work_id))
         finally:
@@ -123,7 +128,7 @@ class Dispatcher:
 
     def _renew_forever(self) -> None:
         interval = self._lease.total_seconds() / 3
-        while not (self._stopping.wait(interval) and not self._running):
+        while not self._finished.wait(interval):
             with self._lock:
                 work_ids = list(self._running)
             try:
@@ -139,8 +144,8 @@ def perform(handler: Handler, item: WorkItem, store: TakesBack, clock: Clock) ->
         handler(item)
     except NotAttempted as pause:
         due_at = clock.now() + timedelta(milliseconds=max(pause.retry_after_ms, 100))
-        store.put_back(item.work_id, due_at, was_begun=False)
+        store.put_back(item, due_at, was_begun=False)
     except Exception:
         delay = min(2**item.attempts, RETRY_DELAY_MAX_SECONDS)
         log.exception("work_failed", kind=item.kind, work_id=str(item.work_id), retry_s=delay)
-        store.put_back(item.work_id, clock.now() + timedelta(seconds=delay), was_begun=True)
+        store.put_back(item, clock.now() + timedelta(seconds=delay), was_begun=True)

@@ -16,9 +16,9 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import resolve_topic
 
-from application.event_log import EventLog, Work
-from domain.event import PaySagaAggregate, acting, caused_by
-from system.followers.base import BatchFollower
+from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
+from domain.event import EventContext, PaySagaAggregate, acting, caused_by
+from system.followers.base import BatchFollower, Projection
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
 
 log = structlog.get_logger(__name__)
@@ -28,6 +28,9 @@ BATCH_SIZE = 200
 
 ATTEMPTS_BEFORE_PARKING = 3
 """How often an event is tried alone before it is set aside."""
+
+RACES_BEFORE_PARKING = 8
+"""How often an event that stands alone may lose a race, with growing pauses, before parking."""
 
 PATIENCE = 100
 """How often an event is tried that came too early: what it speaks of was recorded before it, but
@@ -86,9 +89,13 @@ class Following:
         self._parking = parking
         self._limit = batch_size
         self._attempts = 0
+        self._races_lost = 0
         self._early = 0
         self._position: int | None = None
         self._concerns: dict[str, bool] = {}
+        self._loads: dict[str, bool] = {}
+        self._is_projection = isinstance(follower, Projection)
+        self._foresees = isinstance(follower.recorder, ReadsMany) and not self._is_projection
 
     @property
     def position(self) -> int:
@@ -122,15 +129,14 @@ class Following:
         except INFRASTRUCTURE_ERRORS:
             self.forget_position()
             raise
-        except IntegrityError:
-            self._halve(len(notifications))
-            raise
+        except IntegrityError as conflict:
+            return self._lose_race(notifications, conflict)
         except PolicyFailed as failure:
             return self._stumble(notifications, failure)
         except Exception as error:  # noqa: BLE001 - raised again, or parked with its event
             return self._isolate(notifications, error)
         self._limit = min(self._limit * 2, self.batch_size)
-        self._attempts = self._early = 0
+        self._attempts = self._races_lost = self._early = 0
         return len(notifications)
 
     def take_in_parked(self, parked: ParkedEvent) -> None:
@@ -145,6 +151,19 @@ class Following:
         self._apply(self._event(notification), work)
         work.change(unpark(parked))
         self.follower.record_batch(work)
+
+    def _lose_race(self, notifications: Sequence[Notification], conflict: IntegrityError) -> int:
+        """Somebody else was quicker. An event that alone loses again and again has no rival: it
+        contradicts what is recorded, and is parked like any other that cannot be taken in."""
+        position = self.position
+        self._halve(len(notifications))
+        is_alone_again = len(notifications) == 1 and self.position == position
+        self._races_lost = self._races_lost + 1 if is_alone_again else 0
+        if self._races_lost < RACES_BEFORE_PARKING or self._parking is None:
+            raise conflict
+        self._park(notifications[0], conflict)
+        self._races_lost = 0
+        return 1
 
     def _halve(self, size: int) -> None:
         self.forget_position()
@@ -200,9 +219,15 @@ class Following:
     def _take_in(self, notifications: Sequence[Notification]) -> None:
         last = notifications[-1].id
         work = self._work(Tracking(self.leader.name, last))
-        for index, notification in enumerate(notifications):
-            if self._is_concerned_by(notification.topic):
-                self._take_in_one(index, notification, work)
+        concerning = [
+            (index, notification)
+            for index, notification in enumerate(notifications)
+            if self._is_concerned_by(notification.topic)
+        ]
+        if self._foresees and len(concerning) > 1:
+            work.load(self._foreseen([notification for _, notification in concerning]))
+        for index, notification in concerning:
+            self._take_in_one(index, notification, work)
         self.follower.record_batch(work)
         self._position = last
 
@@ -219,7 +244,31 @@ class Following:
         except Exception as error:
             raise PolicyFailed(index, error) from error
 
+    def _foreseen(self, notifications: Sequence[Notification]) -> set[UUID]:
+        """The aggregates that the policy will ask for, as far as a rehearsal can tell."""
+        asked = {
+            self._rehearsed(each) for each in notifications if self._loads.get(each.topic, True)
+        }
+        return {aggregate_id for aggregate_id in asked if aggregate_id is not None}
+
+    def _rehearsed(self, notification: Notification) -> UUID | None:
+        """Whatever else goes wrong here goes wrong again, and is dealt with, when the event is
+        taken in."""
+        try:
+            event = self._event(notification)
+            with acting(EventContext(event.metadata, event.timestamp)):
+                self.follower.policy(event, Rehearsal())
+        except Asked as asked:
+            self._loads[notification.topic] = asked.aggregate_id is not None
+            return asked.aggregate_id
+        except Exception as error:  # noqa: BLE001
+            log.debug("rehearsal_failed", topic=notification.topic, error=str(error))
+        return None
+
     def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
+        if self._is_projection:
+            self.follower.policy(event, work)
+            return
         with acting(caused_by(event, self.follower.name, self.leader.clock.now())):
             self.follower.policy(event, work)
         work.settle()

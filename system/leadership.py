@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 HANDED_OVER = "follower_handed_over"
 """The channel on which processes say that a follower is free."""
 
+CONNECT_TIMEOUT_SECONDS = 5
 LEFT_TO_OTHERS_SECONDS = 3.0
 """How long a process does not take back what it has handed over."""
 
@@ -29,6 +30,16 @@ LEAVE = "DELETE FROM worker_heartbeats WHERE process = %s"
 
 LOCK_SPACE = 7261
 """The first key of our advisory locks; the second is a digest of the follower's name."""
+
+WORKER_SPACE = 7262
+"""The same for the lock that each living worker holds on its own name: it ends with the worker,
+however that ends, while a heartbeat outlives it and followers would be left to the dead."""
+
+COUNT_WORKERS = """
+SELECT count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted
+AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
 
 
 class Leadership:
@@ -87,11 +98,7 @@ class Leadership:
             try:
                 connection = self._connected()
                 connection.execute(JOIN, {"process": self._process, "stale": WORKER_STALE_SECONDS})
-                row = connection.execute(
-                    "SELECT count(*) FROM worker_heartbeats "
-                    "WHERE active_at > now() - make_interval(secs => %s)",
-                    (WORKER_STALE_SECONDS,),
-                ).fetchone()
+                row = connection.execute(COUNT_WORKERS, (WORKER_SPACE,)).fetchone()
                 workers = max(int(row[0]) if row else 1, 1)
                 surplus = len(self._held) - -(-followers_count // workers)
                 for follower in sorted(self._held)[: max(surplus, 0)]:
@@ -124,7 +131,12 @@ class Leadership:
     def _connected(self) -> psycopg.Connection:
         if self._connection is None or self._connection.closed:
             self._held.clear()
-            self._connection = psycopg.connect(self._conninfo, autocommit=True)
+            self._connection = psycopg.connect(
+                self._conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+            )
+            self._connection.execute(
+                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (WORKER_SPACE, self._process)
+            )
         return self._connection
 
     def _give_up(self, error: psycopg.Error) -> None:

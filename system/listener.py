@@ -13,6 +13,7 @@ Hear = Callable[[str], None]
 """Called with a notification's payload; "" means: anything may have happened."""
 
 STOP_CHECK_SECONDS = 0.5
+CONNECT_TIMEOUT_SECONDS = 5
 RECONNECT_SECONDS = 0.5
 
 
@@ -50,7 +51,9 @@ class Listener:
                 self._stopping.wait(RECONNECT_SECONDS)
 
     def _listen(self) -> None:
-        with psycopg.connect(self._conninfo, autocommit=True) as connection:
+        with psycopg.connect(
+            self._conninfo, autocommit=True, connect_timeout=CONNECT_TIMEOUT_SECONDS
+        ) as connection:
             for channel in self._subscribers:
                 connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
             self._is_listening.set()

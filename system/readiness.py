@@ -5,8 +5,16 @@ from datetime import datetime, timedelta
 
 from eventsourcing.persistence import PersistenceError
 
+from application.payment_gateway import Refusal
+from domain.circuit import CircuitStatus
+from domain.gateway_call import GatewayCall
+from domain.gateway_report import PROVIDER_PAYTABS
+from system.applications import Applications
 from system.definition import PAYSAGA
-from system.persistence.postgres import PostgresPersistence
+from system.persistence.postgres import PostgresPersistence, reconnecting
+
+LATEST_CALLS = 40
+"""How many of the newest events of gateway calls are looked at."""
 
 STALE_AFTER = timedelta(seconds=15)
 """A follower that has not reported for so long is taken for dead: it must not look healthy."""
@@ -21,18 +29,49 @@ class Check:
     detail: str
 
 
-def readiness(persistence: PostgresPersistence, now: datetime) -> list[Check]:
-    """Checks the database and all followers of the fleet."""
+def readiness(
+    applications: Applications, persistence: PostgresPersistence, now: datetime
+) -> list[Check]:
+    """Checks the database, all followers of the fleet, the gateway's key and the breakers.
+
+    An open breaker is shown and is no problem: payments are taken and wait for the gateway.
+    """
     try:
-        with persistence.connection() as connection:
-            rows = connection.execute("SELECT follower, active_at FROM follower_heartbeats")
-            active_at = {row["follower"]: row["active_at"] for row in rows}
+        active_at = _last_heartbeats(persistence)
     except PersistenceError as error:
         return [Check("database", False, f"cannot be reached: {error}")]
     return [
         Check("database", True, "answers"),
         *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
+        _gateway_key(applications),
+        _breaker(applications, PROVIDER_PAYTABS),
     ]
+
+
+def _gateway_key(applications: Applications) -> Check:
+    log = applications.gateway
+    head = log.recorder.max_notification_id() or 0
+    latest = log.recorder.select_notifications(max(head - LATEST_CALLS, 1), limit=LATEST_CALLS + 1)
+    for notification in reversed(latest):
+        event = log.mapper.to_domain_event(notification)
+        if isinstance(event, GatewayCall.Succeeded):
+            break
+        if isinstance(event, GatewayCall.Refused) and event.reason == Refusal.AUTHENTICATION:
+            return Check("gateway_key", False, f"the gateway refuses our key: {event.message}")
+    return Check("gateway_key", True, "not refused lately")
+
+
+def _breaker(applications: Applications, name: str) -> Check:
+    circuit = applications.operations.circuit(name)
+    state = circuit.status if circuit else CircuitStatus.CLOSED
+    return Check(f"breaker:{name}", True, state.value)
+
+
+@reconnecting
+def _last_heartbeats(persistence: PostgresPersistence) -> dict[str, datetime]:
+    with persistence.connection() as connection:
+        rows = connection.execute("SELECT follower, active_at FROM follower_heartbeats")
+        return {row["follower"]: row["active_at"] for row in rows}
 
 
 def _follower(name: str, active_at: datetime | None, now: datetime) -> Check:

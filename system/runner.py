@@ -32,7 +32,10 @@ TAKE_OVER_SECONDS = 1.0
 """How often to ask whether the process that runs a follower is gone."""
 HEARTBEAT_SECONDS = 2.0
 FIRST_HEARTBEAT_SECONDS = 0.2
+RETRY_DELAY_SECONDS = 0.1
+CONFLICT_DELAY_SECONDS = 0.005
 RETRY_DELAY_MAX_SECONDS = 30.0
+RETRY_DOUBLINGS_MAX = 10
 
 
 class FollowerThread:
@@ -57,6 +60,7 @@ class FollowerThread:
         self._stopping = stopping
         self._wake = threading.Event()
         self._failures = 0
+        self._conflicts = 0
         self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
 
     def wake(self, _payload: str = "") -> None:
@@ -71,6 +75,8 @@ class FollowerThread:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._wake.clear()
+            if self._stopping.is_set():
+                return
             if not self._leadership.acquire(self.name):
                 self._stand_by()
                 continue
@@ -88,19 +94,35 @@ class FollowerThread:
     def _advance(self) -> float:
         """Takes in the next batch of each log; returns how long to wait before the next ones."""
         try:
-            count = sum(following.advance() for following in self._followings.values())
-            count += self._take_in_released()
+            count = self._take_in_new() + self._take_in_released()
         except IntegrityError as conflict:
+            self._conflicts += 1
             log.info("batch_taken_again", follower=self.name, reason=str(conflict))
+            self._back_off(CONFLICT_DELAY_SECONDS, self._conflicts)
             return 0.0
         except Exception:
             self._failures += 1
             log.exception("follower_failed", follower=self.name, failures=self._failures)
-            self._stopping.wait(min(0.1 * 2**self._failures, RETRY_DELAY_MAX_SECONDS))
+            self._back_off(RETRY_DELAY_SECONDS, self._failures)
             return 0.0
-        self._failures = 0
+        self._failures = self._conflicts = 0
         self.active_at = self._clock.now()
         return 0.0 if count else POLL_SECONDS
+
+    def _back_off(self, base_seconds: float, times: int) -> None:
+        delay_seconds = base_seconds * 2 ** min(times, RETRY_DOUBLINGS_MAX)
+        self._stopping.wait(min(delay_seconds, RETRY_DELAY_MAX_SECONDS))
+
+    def _take_in_new(self) -> int:
+        """Takes in the next batch of each log. As long as there is a backlog in one log the logs
+        after it are left alone: what is in them may follow from what is still to be read."""
+        count = 0
+        for following in self._followings.values():
+            taken = following.advance()
+            count += taken
+            if taken >= following.batch_size:
+                break
+        return count
 
     def _take_in_released(self) -> int:
         """Takes in parked events that an operator released, in order and payment by payment."""

@@ -1,8 +1,12 @@
 """Reads JSON from outside strictly and within limits, so that nothing ambiguous or huge gets in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import NoReturn
+
+Members = Callable[[list[tuple[str, object]]], dict[str, object]]
 
 _INT_DIGITS_MAX = 15
 """Longer whole numbers are kept as text: not every reader of JSON holds them exactly."""
@@ -33,13 +37,47 @@ def read_json(body: bytes, limits: Limits) -> object:
         UnreadableJson: not UTF-8, not JSON (RFC 8259), NaN or Infinity, a key twice in one
             object, or beyond the limits.
     """
+    return _Measure(limits).checked(_parsed(body, limits, _object_without_repeats), depth=0)
+
+
+def read_outline(body: bytes, limits: Limits) -> dict[str, object]:
+    """What can be kept of a JSON object that `read_json` may have refused: its plain values, and
+    those of the objects in it. Whatever is deeper, in arrays or beyond the limits is left out,
+    and of a repeated key only the last is kept.
+
+    Raises:
+        UnreadableJson: not UTF-8, not JSON, no object, or nested too deep to be parsed at all.
+    """
+    value = _parsed(body, limits, dict)
+    if not isinstance(value, dict):
+        raise UnreadableJson("not a JSON object")
+    inner = {
+        key: _plain_members(item, limits) if isinstance(item, dict) else item
+        for key, item in islice(value.items(), limits.fields)
+    }
+    return _plain_members(inner, limits, dict)
+
+
+def _plain_members(
+    members: dict[str, object], limits: Limits, *also: type[object]
+) -> dict[str, object]:
+    return {
+        _cleaned(key): _cleaned(item) if isinstance(item, str) else item
+        for key, item in islice(members.items(), limits.fields)
+        if len(key) <= limits.key_length
+        and (isinstance(item, also) or not isinstance(item, dict | list))
+        and not (isinstance(item, str) and len(item) > limits.text_length)
+    }
+
+
+def _parsed(body: bytes, limits: Limits, members: Members) -> object:
     try:
-        value = json.loads(
+        value: object = json.loads(
             body.decode("utf-8"),
             parse_float=str,
             parse_int=_whole_number,
             parse_constant=_refuse_constant,
-            object_pairs_hook=_object_without_repeats,
+            object_pairs_hook=members,
         )
     except UnicodeDecodeError:
         raise UnreadableJson("not UTF-8") from None
@@ -47,7 +85,7 @@ def read_json(body: bytes, limits: Limits) -> object:
         raise UnreadableJson(f"nested deeper than {limits.depth} levels") from None
     except json.JSONDecodeError as error:
         raise UnreadableJson(f"not JSON: {error.msg} at character {error.pos}") from None
-    return _Measure(limits).checked(value, depth=0)
+    return value
 
 
 def _whole_number(literal: str) -> int | str:
@@ -97,8 +135,10 @@ class _Measure:
     def _text(value: str, length_max: int, what: str) -> str:
         if len(value) > length_max:
             raise UnreadableJson(f"{what} is longer than {length_max} characters")
-        return (
-            value.replace("\0", "\ufffd")
-            .encode("utf-16", "surrogatepass")
-            .decode("utf-16", "replace")
-        )
+        return _cleaned(value)
+
+
+def _cleaned(text: str) -> str:
+    return (
+        text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )

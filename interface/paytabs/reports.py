@@ -65,7 +65,7 @@ def read_report(transaction: object) -> GatewayReport:
         status=TransactionStatus.OPEN if result is None else _status(outcome),
         cart_id=_cart_id(text_of(transaction, "cart_id") or ""),
         amount=None if result is None else _moved(transaction),
-        previous_ref=_reference(transaction, "previous_tran_ref"),
+        previous_ref=optional_reference_of(transaction, "previous_tran_ref"),
         code=shown(text_of(outcome, "response_code"), CODE_LENGTH_MAX),
         message=shown(text_of(outcome, "response_message"), MESSAGE_LENGTH_MAX),
         instrument=_instrument(object_of(transaction, "payment_info")),
@@ -79,9 +79,21 @@ def reference_of(transaction: Mapping[str, object]) -> str:
     Raises:
         UnreadableReport: there is none, or it is no reference.
     """
-    reference = _reference(transaction, "tran_ref")
+    reference = optional_reference_of(transaction, "tran_ref")
     if reference is None:
         raise UnreadableReport("tran_ref is missing")
+    return reference
+
+
+def optional_reference_of(transaction: Mapping[str, object], name: str) -> str | None:
+    """A field that is a transaction reference; None when it is absent, null or empty.
+
+    Raises:
+        UnreadableReport: the field is something else.
+    """
+    reference = text_of(transaction, name)
+    if reference is not None and not _REFERENCE.fullmatch(reference):
+        raise UnreadableReport(f"{name} is not a transaction reference")
     return reference
 
 
@@ -139,13 +151,6 @@ def read_time(value: object) -> datetime | None:
         return moment.astimezone(UTC) if moment.tzinfo else None
     except (ValueError, OverflowError):
         return None
-
-
-def _reference(transaction: Mapping[str, object], name: str) -> str | None:
-    reference = text_of(transaction, name)
-    if reference is not None and not _REFERENCE.fullmatch(reference):
-        raise UnreadableReport(f"{name} is not a transaction reference")
-    return reference
 
 
 def _cart_id(cart_id: str) -> str:

@@ -9,14 +9,15 @@ from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
-from interface.web.documents import json_response
 from interface.web.health import health
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
+from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.webhooks import webhooks
 from system.listener import Listener
 from system.persistence.payment_queries import PaymentQueries
+from system.persistence.rate_limits import RateLimits
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -60,6 +61,8 @@ def create_app(settings: Settings) -> PaySagaApp:
         queries=PaymentQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
+        rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
+        secret=persistence.installation_secret(),
         listener=listener,
     )
     app.before_request(begin)
@@ -70,7 +73,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.register_api(circuit_breakers)
     app.register_blueprint(webhooks)
     app.register_blueprint(health)
-    app.add_url_rule("/openapi.json", "openapi", lambda: json_response(app.api_doc))
+    app.register_blueprint(reference)
     listener.start()
     atexit.register(listener.stop)
     return app

@@ -3,9 +3,8 @@
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
-from uuid import UUID
 
 from flask import current_app
 
@@ -13,14 +12,18 @@ from domain.circuit import Circuit, CircuitStatus
 from domain.payment import Payment
 from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
+from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
+from system.persistence.rate_limits import RateLimits
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
 """How often to look at a payment although nobody said that it changed."""
+FIRST_POLL_SECONDS = 0.05
+"""Sooner the first time: it may have changed before we began to listen for it."""
 
 
 class PageWaiter:
@@ -33,27 +36,27 @@ class PageWaiter:
         self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
         listener.subscribe(channel_of(applications.payments), self._hear)
 
-    def wait(self, payment_id: UUID, timeout_seconds: float) -> Payment:
+    def wait(self, payment: Payment, timeout_seconds: float) -> Payment:
         """The payment as soon as it is not `initiated` any more, or as it is after the time-out."""
-        changed = threading.Event()
+        name, changed = str(payment.id), threading.Event()
         with self._lock:
-            self._waiting[str(payment_id)].append(changed)
+            self._waiting[name].append(changed)
         try:
-            return self._wait(payment_id, changed, time.monotonic() + timeout_seconds)
+            return self._wait(payment, changed, time.monotonic() + timeout_seconds)
         finally:
             with self._lock:
-                self._waiting[str(payment_id)].remove(changed)
-                if not self._waiting[str(payment_id)]:
-                    del self._waiting[str(payment_id)]
+                self._waiting[name].remove(changed)
+                if not self._waiting[name]:
+                    del self._waiting[name]
 
-    def _wait(self, payment_id: UUID, changed: threading.Event, end: float) -> Payment:
-        while True:
+    def _wait(self, payment: Payment, changed: threading.Event, end: float) -> Payment:
+        poll_seconds = FIRST_POLL_SECONDS
+        while payment.status is PaymentStatus.INITIATED and time.monotonic() < end:
+            changed.wait(min(end - time.monotonic(), poll_seconds))
             changed.clear()
-            payment = self._payments.get(payment_id)
-            seconds = end - time.monotonic()
-            if payment.status is not PaymentStatus.INITIATED or seconds <= 0:
-                return payment
-            changed.wait(min(seconds, POLL_SECONDS))
+            payment = self._payments.get(payment.id)
+            poll_seconds = POLL_SECONDS
+        return payment
 
     def _hear(self, payload: str) -> None:
         with self._lock:
@@ -100,7 +103,11 @@ class WebContext:
     queries: PaymentQueries
     waiter: PageWaiter
     circuits: CircuitBoard
+    rate_limits: RateLimits
+    secret: bytes
+    """The installation's secret: ids derived from idempotency keys cannot be guessed."""
     listener: Listener
+    incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
 
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""

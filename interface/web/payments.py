@@ -62,7 +62,7 @@ def create_payment(body: CreatePayment) -> Response:
     is_async = prefers_async()
     retry_after = web().circuits.retry_after_seconds(PROVIDER_PAYTABS)
     if not is_async and retry_after is None:
-        payment = web().waiter.wait(payment.id, web().settings.create_wait_ms / 1000)
+        payment = web().waiter.wait(payment, web().settings.create_wait_ms / 1000)
     headers = {"Location": url_for("payments.get_payment", payment_id=payment.id)}
     if is_replay:
         headers["Idempotent-Replayed"] = "true"

@@ -55,6 +55,7 @@ KINDS: dict[str, Kind] = {
     "capture_pending": Kind(409, "Another capture is under way"),
     "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for something else"),
     "refund_exceeds_captured": Kind(422, "More than was captured cannot be refunded"),
+    "rate_limited": Kind(429, "The API key has sent too many requests"),
     "internal_error": Kind(500, "Something went wrong on our side"),
     "database_unavailable": Kind(503, "The database cannot be reached"),
 }
@@ -74,12 +75,15 @@ HTTP_CODES = {
 
 class Problem(Exception):
     """An error to be answered as a problem document. `code` is one of `KINDS`; `members` are
-    further members of the document."""
+    further members of the document, `retry_after_seconds` becomes a header."""
 
-    def __init__(self, code: str, detail: str, **members: Any) -> None:
+    def __init__(
+        self, code: str, detail: str, *, retry_after_seconds: int | None = None, **members: Any
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.retry_after_seconds = retry_after_seconds
         self.members = members
 
 
@@ -142,7 +146,10 @@ def register_error_handlers(app: Flask) -> None:
 
 
 def _on_problem(problem: Problem) -> Response:
-    return problem_response(problem.code, problem.detail, **problem.members)
+    response = problem_response(problem.code, problem.detail, **problem.members)
+    if problem.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(problem.retry_after_seconds)
+    return response
 
 
 def _on_domain_error(error: DomainError) -> Response:

@@ -4,10 +4,13 @@ import re
 from collections.abc import Callable
 from hashlib import sha256
 from hmac import compare_digest
+from hmac import digest as hmac_digest
 from typing import Any, TypeVar, cast
-from uuid import UUID, uuid5
+from uuid import UUID
 
+import structlog
 from flask import Request, current_app, g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting
@@ -18,7 +21,6 @@ from interface.web.problems import Problem, escaped, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-IDEMPOTENCY_NAMESPACE = UUID("d3c9b3c0-3f54-5a4e-8f7e-0c1d9a4a2f11")
 CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 TRACE_PARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
@@ -40,11 +42,15 @@ class JsonRequest(Request):
 
         Raises:
             RequestEntityTooLarge: it is longer than `MAX_CONTENT_LENGTH`.
+            Problem: its chunks cannot be made out, or it breaks off.
         """
-        body = self.get_data()
-        is_full = self.content_length is None and len(body) == self.max_content_length
-        if is_full and self.environ["wsgi.input"].read(1):
-            raise RequestEntityTooLarge
+        try:
+            body = self.get_data()
+            is_full = self.content_length is None and len(body) == self.max_content_length
+            if is_full and self.environ["wsgi.input"].read(1):
+                raise RequestEntityTooLarge
+        except (OSError, ParseException) as error:
+            raise Problem("bad_request", f"the body cannot be read to its end: {error}") from None
         return body
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
@@ -113,14 +119,28 @@ def begin() -> None:
     given = request.headers.get("X-Correlation-Id", "")
     is_good = CORRELATION_ID.fullmatch(given)
     g.correlation_id = given if is_good else str(web().applications.ids.uuid())
+    structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
     role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
     g.api_key = authenticate(role) if role else None
+    if g.api_key:
+        _limit_rate(g.api_key)
     g.acting = acting(_event_context())
     g.acting.__enter__()
 
 
+def _limit_rate(key: ApiKey) -> None:
+    wait_seconds = web().rate_limits.wait_seconds(key.name, web().applications.clock.now())
+    if wait_seconds is not None:
+        raise Problem(
+            "rate_limited",
+            f"the key '{key.name}' may send again in {wait_seconds} s",
+            retry_after_seconds=wait_seconds,
+        )
+
+
 def end(_error: BaseException | None) -> None:
     """After each request."""
+    structlog.contextvars.unbind_contextvars("correlation_id")
     if "acting" in g:
         g.acting.__exit__(None, None, None)
 
@@ -189,12 +209,17 @@ def idempotent_id() -> UUID | None:
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key", "send 1 to 255 printable ASCII characters")
-    return uuid5(IDEMPOTENCY_NAMESPACE, f"{g.api_key.name}\n{request.path}\n{key}")
+    derived = _keyed_digest(f"{g.api_key.name}\n{request.path}\n{key}".encode())
+    return UUID(bytes=derived[:16], version=5)
 
 
 def body_fingerprint() -> str:
     """A digest of the body that does not depend on spaces or on the order of members."""
-    return sha256(_canonical(request.get_json())).hexdigest()
+    return _keyed_digest(_canonical(request.get_json())).hex()
+
+
+def _keyed_digest(content: bytes) -> bytes:
+    return hmac_digest(web().secret, content, "sha256")
 
 
 def _canonical(value: Any) -> bytes:

@@ -8,8 +8,9 @@ from eventsourcing.application import AggregateNotFoundError
 from flask import Blueprint, Response, redirect, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
+from application.payment_gateway import Unreadable
 from domain.event import EventContext, acting, current_context
-from domain.gateway_report import PROVIDER_PAYTABS, payment_id_of
+from domain.gateway_report import PROVIDER_PAYTABS, GatewayReport, payment_id_of
 from domain.payment import Payment
 from interface.paytabs import (
     InvalidNotification,
@@ -32,29 +33,37 @@ HEADER_LENGTH_MAX = 256
 
 @webhooks.post(f"/v1/webhooks/{PROVIDER_PAYTABS}")
 def receive_notification() -> Response:
-    """Stores a signed notification and answers at once; the saga works afterwards."""
+    """Stores a signed notification and answers at once; the saga works afterwards. One that
+    cannot be read is stored too, as failed: the gateway would not send it better."""
     body = whole_body()
     signature = request.headers.get("Signature")
     if not verify_body(_server_keys(), body, signature):
-        reason = "signature_missing" if not signature else "signature_wrong"
-        web().applications.operations.record_incident(
-            "webhook_signature", "high", request.remote_addr, {"reason": reason}
-        )
+        _note_wrong_signature("signature_wrong" if signature else "signature_missing")
         raise Problem("invalid_signature", "sign the raw body with the profile's server key")
     try:
         notification = parse_notification(body, signature or "", web().applications.clock.now())
     except InvalidNotification as error:
         raise Problem("invalid_payload", str(error)) from None
-    payment = _payment(payment_id_of(notification.report.cart_id))
+    payment = _payment_in(notification.report)
     with acting(_in_the_payments_context(payment)):
         webhook_id = web().applications.webhooks.receive(
             notification,
             body=body,
             headers=_kept_headers(),
             ip_address=request.remote_addr,
-            is_known=payment is not None,
+            payment_id=payment.id if payment else None,
         )
     return json_response({"webhookId": str(webhook_id)})
+
+
+def _note_wrong_signature(reason: str) -> None:
+    suppressed = web().incident_limit.admit(request.remote_addr)
+    if suppressed is None:
+        return
+    detail = {"reason": reason} | ({"suppressed": suppressed} if suppressed else {})
+    web().applications.operations.record_incident(
+        "webhook_signature", "high", request.remote_addr, detail
+    )
 
 
 def _server_keys() -> list[str]:
@@ -68,6 +77,16 @@ def _kept_headers() -> dict[str, str]:
         for name in KEPT_HEADERS
         if name in request.headers
     }
+
+
+def _payment_in(said: GatewayReport | Unreadable) -> Payment | None:
+    """The payment that a notification names by its cart, or else by a transaction: some methods
+    send no cart (PayTabs, section 10)."""
+    payment = _payment(payment_id_of(said.cart_id))
+    references = {ref for ref in (said.transaction_ref, said.previous_ref) if ref}
+    if payment is not None or not references:
+        return payment
+    return _payment(web().queries.payment_of(references))
 
 
 def _payment(payment_id: UUID | None) -> Payment | None:
@@ -90,7 +109,9 @@ def _in_the_payments_context(payment: Payment | None) -> EventContext:
 def come_back(payment_id: UUID) -> BaseResponse | str:
     """The browser comes back from the hosted page. Nothing is settled here: a browser is no
     witness. Goes on to the payment's `redirectUrl`, or shows a plain page."""
-    fields = {**request.args.to_dict(), **request.form.to_dict()}
+    whole_body()
+    sent = {**request.args.to_dict(), **request.form.to_dict()}
+    fields = {str(name): value for name, value in sent.items()}
     if fields.get("signature") and not verify_form(_server_keys(), fields, frozenset()):
         raise Problem("invalid_signature", "the form was not signed by the gateway")
     payment = web().applications.payments.get(payment_id)

@@ -1,4 +1,4 @@
-"""Operations hear of what sagas could not believe."""
+"""Operations hear of what sagas could not believe, and of keys that the gateway refuses."""
 
 from typing import Any
 from uuid import UUID, uuid5
@@ -8,13 +8,15 @@ from eventsourcing.system import ProcessApplication
 
 from application.event_log import Work
 from application.operations import Operations
+from application.payment_gateway import Refusal
+from domain.gateway_call import GatewayCall
 from domain.payment_saga import PaymentSaga
 from domain.security_incident import SecurityIncident
 from system.followers.base import BatchFollower
 
 
 class OperationsFollower(Operations, ProcessApplication[UUID], BatchFollower):
-    """Follows PaymentSagas."""
+    """Follows PaymentSagas and Gateway."""
 
     name = "Operations"
 
@@ -37,3 +39,16 @@ class OperationsFollower(Operations, ProcessApplication[UUID], BatchFollower):
                 },
             )
         )
+
+    @policy.register
+    def _(self, event: GatewayCall.Refused, work: Work) -> None:
+        if event.reason == Refusal.AUTHENTICATION:
+            work.add(
+                SecurityIncident.record(
+                    uuid5(event.event_id, "security"),
+                    kind="gateway_key_refused",
+                    severity="high",
+                    ip_address=None,
+                    detail={"paymentId": str(event.payment_id), "message": event.message},
+                )
+            )

@@ -116,7 +116,7 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
 
     @policy.register
     def _(self, event: Webhook.Received, work: Work) -> None:
-        if event.payment_id is not None:
+        if event.payment_id is not None and event.report is not None:
             decider = self._decider_for(event.payment_id, work)
             decider.notified(event.originator_id, event.report)
 

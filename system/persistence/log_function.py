@@ -5,6 +5,8 @@ from psycopg.sql import SQL, Composed, Identifier, Literal
 POSITION_TAKEN = "a follower has recorded this position or a later one already"
 IDS_IN_PAYLOAD_MAX = 200
 """A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
+NOTHING_CHANGED = "-"
+"""The payload when aggregates were made and none was changed: nobody can have waited for them."""
 
 
 def create_append_function(
@@ -17,6 +19,10 @@ def create_append_function(
     appear later. Then it records the follower's position (if any), inserts the events, tells
     the listeners which aggregates changed and returns the new positions. A position that was
     recorded before, like an event that was, ends in `unique_violation`.
+
+    A follower's position without events does not wait for the disk: should the server crash in the
+    next second, then position and rows are lost together, and made again from the same events.
+    Whatever is committed after them with waiting, such as a claim on the agenda, takes them along.
     """
     return SQL(
         """
@@ -35,11 +41,16 @@ def create_append_function(
                 END IF;
             END IF;
             IF cardinality(ids) = 0 THEN
+                IF leader IS NOT NULL THEN
+                    PERFORM set_config('synchronous_commit', 'off', true);
+                END IF;
                 RETURN;
             END IF;
             PERFORM pg_advisory_xact_lock(hashtext({channel}));
             PERFORM pg_notify({channel}, CASE WHEN cardinality(ids) <= {ids_max}
-                THEN array_to_string(ids, ',') ELSE '' END);
+                THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
+                    FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
+                ELSE '' END);
             RETURN QUERY
                 INSERT INTO {events} (originator_id, originator_version, topic, state)
                 SELECT e.id, e.version, e.topic, e.state
@@ -57,4 +68,5 @@ def create_append_function(
         channel=Literal(channel),
         taken=Literal(POSITION_TAKEN),
         ids_max=Literal(IDS_IN_PAYLOAD_MAX),
+        none=Literal(NOTHING_CHANGED),
     )

@@ -2,10 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import ProcessRecorder, StoredEvent
+from eventsourcing.persistence import (
+    IntegrityError,
+    Notification,
+    ProcessRecorder,
+    StoredEvent,
+    Tracking,
+)
 from eventsourcing.popo import POPOFactory, POPOProcessRecorder
 from eventsourcing.utils import Environment
 
@@ -13,6 +20,7 @@ from application.rows import Delete, Key, Patch, RowChange, Upsert
 from application.vault import ClientKey, Vault, opened
 
 Row = dict[str, Any]
+VERSION_MAX = 2**63 - 1
 
 
 class MemoryTables:
@@ -38,18 +46,89 @@ class MemoryTables:
 
 
 class MemoryRecorder(POPOProcessRecorder):
-    """Records events, row changes and the follower's position together."""
+    """Records events, row changes and the follower's position together.
+
+    For one thread, as the test mode is: without the library's lock, and found by the ids
+    themselves instead of by their texts.
+    """
 
     def __init__(self, tables: MemoryTables) -> None:
         super().__init__()
         self._tables = tables
+        self._log: list[Notification] = []
+        self._by_aggregate: defaultdict[UUID | str, dict[int, StoredEvent]] = defaultdict(dict)
+        self._reached: dict[str, int] = {}
 
-    def _update_table(
+    def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
-        notification_ids = super()._update_table(stored_events, **kwargs)
+        tracking: Tracking | None = kwargs.get("tracking")
+        if tracking is not None:
+            self._check_position(tracking)
+        self._check_versions(stored_events)
+        if tracking is not None:
+            self._reached[tracking.application_name] = tracking.notification_id
         self._tables.write(kwargs.get("rows", ()))
-        return notification_ids
+        return [self._append(event) for event in stored_events]
+
+    def _check_position(self, tracking: Tracking) -> None:
+        if self._reached.get(tracking.application_name, 0) >= tracking.notification_id:
+            raise IntegrityError(f"{tracking} or a later position is recorded already")
+
+    def _check_versions(self, stored_events: Sequence[StoredEvent]) -> None:
+        new = {(event.originator_id, event.originator_version) for event in stored_events}
+        is_known = any(version in self._by_aggregate[each] for each, version in new)
+        if is_known or len(new) < len(stored_events):
+            raise IntegrityError("one of the events is recorded already")
+
+    def _append(self, event: StoredEvent) -> int:
+        position = len(self._log) + 1
+        self._log.append(
+            Notification(
+                event.originator_id,
+                event.originator_version,
+                event.topic,
+                event.state,
+                position,
+            )
+        )
+        self._by_aggregate[event.originator_id][event.originator_version] = event
+        return position
+
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        above, last = gt if gt is not None else -1, lte if lte is not None else VERSION_MAX
+        known = self._by_aggregate.get(originator_id, {})
+        found = [event for version, event in known.items() if above < version <= last]
+        return (found[::-1] if desc else found)[:limit]
+
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        first = max((start or 1) - 1, 0) if inclusive_of_start else start or 0
+        if not topics:
+            return self._log[first : min(first + limit, len(self._log) if stop is None else stop)]
+        chosen = (each for each in self._log[first:stop] if each.topic in topics)
+        return list(islice(chosen, limit))
+
+    def max_notification_id(self) -> int | None:
+        return len(self._log) or None
+
+    def max_tracking_id(self, application_name: str) -> int | None:
+        return self._reached.get(application_name)
 
 
 class MemoryFactory(POPOFactory):

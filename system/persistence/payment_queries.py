@@ -1,6 +1,6 @@
 """Reads the list of payments from its view."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Composable
 
-from system.persistence.postgres import PostgresPersistence
+from system.persistence.postgres import PostgresPersistence, reconnecting
 
 Row = dict[str, Any]
 
@@ -63,6 +63,7 @@ class PaymentQueries:
     def __init__(self, persistence: PostgresPersistence) -> None:
         self._persistence = persistence
 
+    @reconnecting
     def list(self, wanted: PaymentFilter, limit: int, after: Place | None) -> list[Row]:
         """Up to `limit` payments, newest first; each row has its `refunds` and `saga_status`."""
         parameters: Row = {name: value for name, value in vars(wanted).items() if value is not None}
@@ -79,6 +80,17 @@ class PaymentQueries:
                 ([row["payment_id"] for row in found],),
             ).fetchall()
         return [{**row, "refunds": _of(row["payment_id"], refunds)} for row in found]
+
+    @reconnecting
+    def payment_of(self, transaction_refs: Collection[str]) -> UUID | None:
+        """The payment whose transaction at the gateway has one of these references."""
+        with self._persistence.connection() as connection:
+            row = connection.execute(
+                "SELECT payment_id FROM view_payments WHERE transaction_ref = ANY(%s) "
+                "ORDER BY created_at LIMIT 1",
+                (sorted(transaction_refs),),
+            ).fetchone()
+        return row["payment_id"] if row else None
 
 
 def _of(payment_id: UUID, refunds: Sequence[Row]) -> Sequence[Row]:

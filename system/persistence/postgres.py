@@ -1,5 +1,6 @@
 """The PostgreSQL store: event logs that append in one round trip, views, and client keys."""
 
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -10,6 +11,7 @@ import psycopg
 from eventsourcing.persistence import (
     InfrastructureFactory,
     InterfaceError,
+    Notification,
     OperationalError,
     StoredEvent,
     Tracking,
@@ -28,7 +30,9 @@ from psycopg_pool import PoolTimeout
 
 from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
+from system.persistence.borrowing import Borrowed
 from system.persistence.log_function import create_append_function
+from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import TABLES, Table
 
@@ -38,6 +42,9 @@ SCHEMA_LOCK = 7_261_001
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 POOL_TIMEOUT_SECONDS = 5.0
+POOL_RECONNECT_SECONDS = 5.0
+"""After so long the pool gives up connecting until somebody asks for a connection again. With
+its own default its waits would double for five minutes, and outlast the outage."""
 
 CREATE_CLIENT_KEYS = (
     "CREATE TABLE IF NOT EXISTS client_keys (client_id uuid PRIMARY KEY, "
@@ -47,6 +54,15 @@ CREATE_HEARTBEATS = (
     "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
     "process text NOT NULL, active_at timestamptz NOT NULL)"
 )
+CREATE_REQUEST_COUNTS = (
+    "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
+    "count integer NOT NULL, PRIMARY KEY (name, minute))"
+)
+CREATE_INSTALLATION = (
+    "CREATE TABLE IF NOT EXISTS installation (is_only boolean PRIMARY KEY DEFAULT true "
+    "CHECK (is_only), secret bytea NOT NULL)"
+)
+INSTALLATION_SECRET_BYTES = 32
 CREATE_WORKERS = (
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)"
@@ -57,20 +73,21 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def reconnecting(method: F) -> F:
-    """Does a recorder's method once more when its connection turns out to be dead.
+    """Does a method once more when its connection turns out to be dead. For methods and functions
+    whose first argument has a `datastore`, or keeps its `PostgresPersistence` as `_persistence`.
 
     After a restart of PostgreSQL every pooled connection is; the pool is cleared of them first.
     When no connection is to be had at all the error is raised at once.
     """
 
     @wraps(method)
-    def wrapped(self: "PostgresRecorder", *args: Any, **kwargs: Any) -> Any:
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
             return method(self, *args, **kwargs)
         except (InterfaceError, OperationalError) as error:
             if isinstance(error.__cause__, PoolTimeout):
                 raise
-            self.datastore.pool.check()
+            getattr(self, "_persistence", self).datastore.pool.check()
             return method(self, *args, **kwargs)
 
     return cast(F, wrapped)
@@ -94,17 +111,13 @@ class PostgresRecorder(PostgresProcessRecorder):
                 channel=self.channel_name,
             )
         )
-        self._append = SQL(
-            "SELECT * FROM {}(%b::uuid[], %b::bigint[], %b::text[], %b::bytea[], "
-            "%b::text, %b::bigint)"
-        ).format(Identifier(function))
+        self._queries = LogQueries(self.events_table_name, function)
         self._writer = writer
 
-    select_events = reconnecting(PostgresProcessRecorder.select_events.__wrapped__)
-    select_notifications = reconnecting(PostgresProcessRecorder.select_notifications.__wrapped__)
     max_notification_id = reconnecting(PostgresProcessRecorder.max_notification_id.__wrapped__)
     max_tracking_id = reconnecting(PostgresProcessRecorder.max_tracking_id.__wrapped__)
 
+    @reconnecting
     def positions_of(self, originator_id: UUID) -> dict[int, int]:
         """The positions in the log of an aggregate's events, by version."""
         query = SQL(
@@ -115,38 +128,81 @@ class PostgresRecorder(PostgresProcessRecorder):
         return {row["originator_version"]: row["notification_id"] for row in rows}
 
     @reconnecting
+    def select_events(
+        self,
+        originator_id: UUID | str,
+        *,
+        gt: int | None = None,
+        lte: int | None = None,
+        desc: bool = False,
+        limit: int | None = None,
+    ) -> Sequence[StoredEvent]:
+        if desc or limit is not None or not isinstance(originator_id, UUID):
+            return _library_select_events(
+                self, originator_id, gt=gt, lte=lte, desc=desc, limit=limit
+            )
+        above, last = gt if gt is not None else -1, lte if lte is not None else VERSION_MAX
+        with Borrowed(self.datastore) as connection:
+            return self._queries.of_aggregate(connection, originator_id, above, last)
+
+    @reconnecting
+    def select_events_of(self, aggregate_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
+        """All events of several aggregates in one round trip, those of each together and in
+        order."""
+        with Borrowed(self.datastore) as connection:
+            return self._queries.of_aggregates(connection, aggregate_ids)
+
+    @reconnecting
+    def select_notifications(
+        self,
+        start: int | None,
+        limit: int,
+        stop: int | None = None,
+        topics: Sequence[str] = (),
+        *,
+        inclusive_of_start: bool = True,
+    ) -> Sequence[Notification]:
+        if stop is not None or topics:
+            return _library_select_notifications(
+                self, start, limit, stop, topics, inclusive_of_start=inclusive_of_start
+            )
+        position = -1 if start is None else start - 1 if inclusive_of_start else start
+        with Borrowed(self.datastore) as connection:
+            return self._queries.after(connection, position, limit)
+
+    @reconnecting
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
-        arguments = (
-            [event.originator_id for event in stored_events],
-            [event.originator_version for event in stored_events],
-            [event.topic for event in stored_events],
-            [event.state for event in stored_events],
-            tracking.application_name if tracking else None,
-            tracking.notification_id if tracking else None,
-        )
-        with self.datastore.get_connection() as connection:
+        with Borrowed(self.datastore) as connection:
             if rows:
-                return self._insert_with_rows(connection, arguments, rows)
-            cursor = connection.execute(self._append, arguments, prepare=True)
-            return [position for (position,) in _tuples(cursor)]
+                return self._insert_with_rows(connection, stored_events, tracking, rows)
+            cursor = self._queries.append(connection, stored_events, tracking)
+            return [position for (position,) in cursor]
 
     def _insert_with_rows(
-        self, connection: Connection[DictRow], arguments: Sequence[Any], rows: Sequence[RowChange]
+        self,
+        connection: Connection[DictRow],
+        stored_events: Sequence[StoredEvent],
+        tracking: Tracking | None,
+        rows: Sequence[RowChange],
     ) -> list[int]:
         """Everything up to the `sync` is one implicit transaction, sent in one round trip."""
         with connection.pipeline() as pipeline:
-            cursor = connection.execute(self._append, arguments, prepare=True)
+            cursor = self._queries.append(connection, stored_events, tracking)
             self._writer.write(connection, fold(rows))
             pipeline.sync()
-            return [position for (position,) in _tuples(cursor)]
+            return [position for (position,) in cursor]
 
 
-def _tuples(cursor: psycopg.Cursor[DictRow]) -> Iterator[tuple[Any, ...]]:
-    return (tuple(row.values()) for row in cursor.fetchall())
+_library_select_events: Callable[..., Sequence[StoredEvent]] = (
+    PostgresProcessRecorder.select_events.__wrapped__
+)
+_library_select_notifications: Callable[..., Sequence[Notification]] = (
+    PostgresProcessRecorder.select_notifications.__wrapped__
+)
 
 
 class SharedPostgresFactory(PostgresFactory):
@@ -202,8 +258,22 @@ class PostgresPersistence:
             connection.execute(CREATE_CLIENT_KEYS)
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
+            connection.execute(CREATE_REQUEST_COUNTS)
+            connection.execute(CREATE_INSTALLATION)
+            connection.execute(
+                "INSERT INTO installation (secret) VALUES (%s) ON CONFLICT DO NOTHING",
+                (secrets.token_bytes(INSTALLATION_SECRET_BYTES),),
+            )
             for name in names:
                 PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
+
+    def installation_secret(self) -> bytes:
+        """A secret made with the database and the same for ever: ids and digests derived with it
+        cannot be computed by outsiders."""
+        with self.connection() as connection:
+            row = connection.execute("SELECT secret FROM installation").fetchone()
+        assert row is not None
+        return bytes(row["secret"])
 
     @contextmanager
     def connection(self) -> Iterator[Connection[DictRow]]:
@@ -229,6 +299,7 @@ def _datastore(conninfo: str, pool_size: int) -> PostgresDatastore:
         connect_timeout=POOL_TIMEOUT_SECONDS,
         pre_ping=False,
     )
+    datastore.pool.reconnect_timeout = POOL_RECONNECT_SECONDS
     timeouts = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS} "
         "-c idle_in_transaction_session_timeout=30000"
@@ -266,6 +337,7 @@ class PostgresClientKeys:
     def __init__(self, persistence: PostgresPersistence) -> None:
         self._persistence = persistence
 
+    @reconnecting
     def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:
@@ -279,6 +351,7 @@ class PostgresClientKeys:
         assert row is not None
         return ClientKey(row["client_id"], bytes(row["key"]))
 
+    @reconnecting
     def find(self, client_id: UUID) -> ClientKey | None:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:

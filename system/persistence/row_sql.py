@@ -19,6 +19,7 @@ class RowWriter:
     def __init__(self, tables: Mapping[str, Table]) -> None:
         self._tables = tables
         self.vault: Vault | None = None
+        self._statements: dict[tuple[type, str, tuple[str, ...]], bytes] = {}
 
     def write(self, connection: Connection[DictRow], changes: Sequence[RowChange]) -> None:
         """Writes changes of which no two concern the same row (see `application.rows.fold`)."""
@@ -28,11 +29,22 @@ class RowWriter:
             group = groups.setdefault((type(change), change.table, columns), [])
             group.append(self._parameters(change))
         with connection.cursor() as cursor:
-            for (kind, table, columns), parameters in groups.items():
-                statement = _statement(kind, self._tables[table], columns)
-                cursor.executemany(statement, parameters)
-            for channel in {self._tables[change.table].channel for change in changes} - {None}:
+            for shape, parameters in groups.items():
+                statement = self._statement_for(*shape)
+                if len(parameters) == 1:
+                    cursor.execute(statement, parameters[0], prepare=True)
+                else:
+                    cursor.executemany(statement, parameters)
+            for channel in {self._tables[table].channel for _, table, _ in groups} - {None}:
                 cursor.execute(SQL("NOTIFY {}").format(Identifier(str(channel))))
+
+    def _statement_for(self, kind: type, table: str, columns: tuple[str, ...]) -> bytes:
+        shape = (kind, table, columns)
+        statement = self._statements.get(shape)
+        if statement is None:
+            made = _statement(kind, self._tables[table], columns)
+            statement = self._statements[shape] = made.as_bytes()
+        return statement
 
     def _parameters(self, change: RowChange) -> list[Any]:
         if isinstance(change, Delete):
@@ -42,7 +54,19 @@ class RowWriter:
 
 
 def _adapted(value: Any) -> Any:
-    return Jsonb(value) if isinstance(value, dict | list) else value
+    storable = _storable(value)
+    return Jsonb(storable) if isinstance(storable, dict | list) else storable
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL holds no NUL in a text: views show U+FFFD for it, the event keeps it."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value
 
 
 def _statement(kind: type, table: Table, columns: tuple[str, ...]) -> Composed:

@@ -1,5 +1,9 @@
-"""Where each saga stands, for the list of payments and for operators."""
+"""Where each saga stands, for the list of payments and for operators.
 
+The column `status` is where it would stand if it were not parked, see `shown_status`.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
 from eventsourcing.dispatch import singledispatchmethod
@@ -81,6 +85,11 @@ class SagasView(Projection):
             "updated_at": event.timestamp,
         }
         return [Patch(SAGAS_VIEW.name, (event.originator_id,), values)]
+
+
+def shown_status(row: Mapping[str, Any]) -> str:
+    """The status of the saga in a row: `parked` as long as there is a reason to be."""
+    return SagaStatus.PARKED.value if row.get("parked_detail") else str(row["status"])
 
 
 _NO_ADVICE: dict[str, Any] = {"advice": None}

@@ -126,14 +126,14 @@ class SystemUnderTest:
             received_at=self.clock.now(),
         )
         payment_id = payment_id_of(report.cart_id)
+        is_known = payment_id is not None and bool(self.applications.payments.history(payment_id))
         with self.acting("gateway"):
             return self.applications.webhooks.receive(
                 notification,
                 body=_to_json(payload),
                 headers={},
                 ip_address="203.0.113.9",
-                is_known=payment_id is not None
-                and bool(self.applications.payments.history(payment_id)),
+                payment_id=payment_id if is_known else None,
             )
 
     def _notify(self, report: GatewayReport) -> None:

@@ -187,10 +187,10 @@ class World:
             self.system.handlers[item.kind](item)
         except ProcessDied:
             self.is_told_in_order &= item.kind is not WorkKind.CONFIRMATION
-            self.system.agenda.put_back(work_id, self.now + LEASE, was_begun=True)
+            self.system.agenda.put_back(item, self.now + LEASE, was_begun=True)
         except NotAttempted as pause:
             due_at = self.now + timedelta(milliseconds=pause.retry_after_ms)
-            self.system.agenda.put_back(work_id, due_at, was_begun=False)
+            self.system.agenda.put_back(item, due_at, was_begun=False)
 
     def overtake(self) -> None:
         """Another worker claims the work in hand, as if our lease had run out."""

@@ -254,7 +254,7 @@ class TestOutcomes:
         b.refused()
 
     def test_every_exception_is_a_failure_unless_said_otherwise(self) -> None:
-        b = bench(is_failure=None, is_neutral=())
+        b = bench(is_failure=None, is_neutral=None)
         b.fail(1, ValueError())
         assert b.breaker.metrics().failed_requests == 1
 

@@ -1,0 +1,246 @@
+"""The commands on payments, over HTTP: create, show, list, cancel."""
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from interface.cli.api_client import ApiClient
+from interface.cli.failures import CommandFailed
+from interface.cli.showing import show_fields, show_json, show_table
+from interface.json_text import read_json, write_json
+
+PATH = "/v1/payments"
+PAGE_SIZE_MAX = 100
+PAGES_MAX = 100_000
+STATUSES = (
+    "initiated",
+    "processing",
+    "authorized",
+    "completed",
+    "failed",
+    "cancelled",
+    "refunded",
+)
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Print the JSON of the API.")
+
+
+class AmountType(click.ParamType[Decimal]):
+    """An exact decimal number."""
+
+    name = "amount"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Decimal:
+        """See `click.ParamType.convert`."""
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite():
+            self.fail(f"'{value}' is no amount: write it like 149.50", param, ctx)
+        return amount
+
+
+class PairType(click.ParamType[tuple[str, str]]):
+    """A name and a value with `=` between."""
+
+    name = "name=value"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """See `click.ParamType.convert`."""
+        name, sign, text = str(value).partition("=")
+        if not name or not sign:
+            self.fail(f"'{value}' is no pair: write it like order=1001", param, ctx)
+        return name, text
+
+
+@click.group()
+def payments() -> None:
+    """Create, show, list and cancel payments over HTTP.
+
+    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
+    the demo key of a `paysaga serve` in this folder).
+    """
+
+
+@payments.command()
+@click.argument("amount", type=AmountType())
+@click.argument("currency")
+@click.option("--description", required=True, help="What is paid for (1 to 128 characters).")
+@click.option("--callback-url", help="Where confirmations are sent.")
+@click.option("--redirect-url", help="Where the customer goes after paying.")
+@click.option("--client-name", help="The customer's name.")
+@click.option("--client-email", help="The customer's e-mail address.")
+@click.option("--contract-id", help="The contract that the payment belongs to.")
+@click.option("--metadata", type=PairType(), multiple=True, help="Your own name=value; repeatable.")
+@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the hosted page.")
+@as_json
+def create(
+    amount: Decimal,
+    currency: str,
+    metadata: tuple[tuple[str, str], ...],
+    idempotency_key: str | None,
+    no_wait: bool,
+    is_json: bool,
+    **options: str | None,
+) -> None:
+    """Create a payment of AMOUNT (major units, such as 149.50) in CURRENCY (such as SAR)."""
+    body = {
+        "amount": amount,
+        "currency": currency.upper(),
+        "description": options["description"],
+        "callbackUrl": options["callback_url"],
+        "redirectUrl": options["redirect_url"],
+        "contractId": options["contract_id"],
+        "clientInfo": _given({"name": options["client_name"], "email": options["client_email"]}),
+        "metadata": dict(metadata),
+    }
+    with ApiClient.from_environment() as api:
+        answer = api.post(
+            PATH,
+            _given(body),
+            idempotency_key=idempotency_key,
+            prefer="respond-async" if no_wait else None,
+        )
+    _show_payment(answer, is_json)
+
+
+@payments.command()
+@click.argument("payment_id", metavar="ID")
+@click.option("--version", type=click.IntRange(1), help="As it was at this version.")
+@click.option("--as-of", metavar="TIME", help="As it was at this time (RFC 3339).")
+@as_json
+def show(payment_id: str, version: int | None, as_of: str | None, is_json: bool) -> None:
+    """Show the payment ID, as it is or as it was."""
+    if version is not None and as_of is not None:
+        raise click.UsageError("give either --version or --as-of")
+    with ApiClient.from_environment() as api:
+        answer = api.get(_path(payment_id), _given({"version": version, "asOf": as_of}))
+    _show_payment(answer, is_json)
+
+
+@payments.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
+@click.option("--contract-id", help="Only of this contract.")
+@click.option("--currency", help="Only in this currency.")
+@click.option("--transaction-ref", help="Only with this reference of the gateway.")
+@click.option("--created-from", metavar="TIME", help="Only created then or later (RFC 3339).")
+@click.option("--created-to", metavar="TIME", help="Only created before (RFC 3339).")
+@click.option("--text", help="Only with this in description, client name or e-mail.")
+@click.option("--limit", type=click.IntRange(1, PAGE_SIZE_MAX), help="At most so many (20).")
+@click.option("--cursor", help="Go on where an earlier list ended.")
+@click.option("--all", "is_all", is_flag=True, help="All pages.")
+@as_json
+def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str | None) -> None:
+    """List payments, newest first."""
+    query = _given(
+        {
+            "status": filters["status"],
+            "contractId": filters["contract_id"],
+            "currency": filters["currency"] and filters["currency"].upper(),
+            "transactionRef": filters["transaction_ref"],
+            "createdFrom": filters["created_from"],
+            "createdTo": filters["created_to"],
+            "q": filters["text"],
+            "cursor": filters["cursor"],
+            "limit": limit or (PAGE_SIZE_MAX if is_all else None),
+        }
+    )
+    with ApiClient.from_environment() as api:
+        answer = _all_pages(api, query) if is_all else api.get(PATH, query)
+    if is_json:
+        show_json(answer)
+    else:
+        _show_list(_read(answer))
+
+
+@payments.command()
+@click.argument("payment_id", metavar="ID")
+@click.option("--reason", help="Why; it is kept with the payment.")
+@as_json
+def cancel(payment_id: str, reason: str | None, is_json: bool) -> None:
+    """Cancel the payment ID. Money that arrives later is given back."""
+    with ApiClient.from_environment() as api:
+        answer = api.post(f"{_path(payment_id)}/cancel", _given({"reason": reason}))
+    _show_payment(answer, is_json)
+
+
+def _given(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value not in (None, {})}
+
+
+def _path(payment_id: str) -> str:
+    return f"{PATH}/{quote(payment_id, safe='')}"
+
+
+def _all_pages(api: ApiClient, query: dict[str, Any]) -> bytes:
+    found: list[Any] = []
+    for _ in range(PAGES_MAX):
+        page = _read(api.get(PATH, query))
+        found += page["data"]
+        if not page["nextCursor"]:
+            return write_json({"data": found, "nextCursor": None})
+        query = {**query, "cursor": page["nextCursor"]}
+    raise CommandFailed(f"there are more than {PAGES_MAX} pages: use filters")
+
+
+def _read(answer: bytes) -> Any:
+    try:
+        return read_json(answer)
+    except (ValueError, RecursionError):
+        raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
+
+
+def _show_payment(answer: bytes, is_json: bool) -> None:
+    if is_json:
+        show_json(answer)
+        return
+    payment = _read(answer)
+    page, failure = payment["nextAction"] or {}, payment["failure"] or {}
+    show_fields(
+        {
+            "Payment": payment["paymentId"],
+            "Status": payment["status"],
+            "Amount": f"{payment['amount']} {payment['currency']}",
+            "Description": payment["description"],
+            "Page to pay on": page.get("url"),
+            "Page ends": page.get("expiresAt"),
+            "Transaction": payment["transactionRef"],
+            "Captured": payment["amountCaptured"] or None,
+            "Refunded": payment["amountRefunded"] or None,
+            "Failure": " ".join(str(failure[name]) for name in ("code", "message") if failure),
+            "Cancelled for": payment["cancellationReason"],
+            "Contract": payment["contractId"],
+            "Saga": payment["saga"]["status"],
+            "Version": payment["version"],
+            "Created": payment["createdAt"],
+            "Updated": payment["updatedAt"],
+            "Correlation id": payment["correlationId"],
+        }
+    )
+
+
+def _show_list(page: Any) -> None:
+    show_table(
+        ("Payment", "Status", "Amount", "Currency", "Description", "Created"),
+        [
+            (
+                payment["paymentId"],
+                payment["status"],
+                payment["amount"],
+                payment["currency"],
+                payment["description"],
+                payment["createdAt"],
+            )
+            for payment in page["data"]
+        ],
+    )
+    if page["nextCursor"]:
+        click.echo(f"There are more: add --cursor {page['nextCursor']} or --all", err=True)

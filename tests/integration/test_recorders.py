@@ -1,0 +1,310 @@
+"""Events, positions and rows go into PostgreSQL together, in order, or not at all."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+from eventsourcing.persistence import IntegrityError, StoredEvent, Tracking
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg.rows import dict_row
+
+from application.rows import Delete, Patch, RowChange, Upsert, fold
+from system.persistence.memory import MemoryFactory, MemoryTables
+from system.persistence.postgres import PostgresPersistence, PostgresRecorder
+from system.persistence.row_sql import RowWriter
+from system.persistence.tables import SAGAS_VIEW, Table
+from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
+
+AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
+NOTES = Table(
+    "notes", ("shelf", "number"), {"shelf": "text", "number": "int", "a": "int", "b": "jsonb"}
+)
+
+
+def events(*versions: int, of: UUID = AGGREGATE) -> list[StoredEvent]:
+    """Stored events of one aggregate."""
+    return [
+        StoredEvent(of, version, "domain.payment:Payment.Initiated", b"{}") for version in versions
+    ]
+
+
+def saga_row(number: int, status: str = "running") -> Upsert:
+    """A row of a view."""
+    values = {"payment_id": AGGREGATE, "status": status, "updated_at": "2026-01-01T00:00:00Z"}
+    return Upsert(SAGAS_VIEW.name, (UUID(int=number),), values)
+
+
+@pytest.fixture
+def persistence(database_url: str) -> Iterator[PostgresPersistence]:
+    """A fresh database."""
+    with store(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def log(persistence: PostgresPersistence) -> PostgresRecorder:
+    """The log of payments."""
+    return recorder(persistence, "payments")
+
+
+def recorder(persistence: PostgresPersistence, name: str) -> PostgresRecorder:
+    """The recorder of one log."""
+    return PostgresRecorder(persistence.datastore, persistence.writer, name)
+
+
+def count(persistence: PostgresPersistence, table: str) -> int:
+    """The number of rows of a table."""
+    with persistence.connection() as connection:
+        row = connection.execute(f"SELECT count(*) AS n FROM {table}".encode()).fetchone()
+    assert row is not None
+    return int(row["n"])
+
+
+def positions(log: PostgresRecorder) -> list[int]:
+    """The positions of all events."""
+    return [n.id for n in log.select_notifications(0, 1000, inclusive_of_start=False)]
+
+
+def test_events_get_positions_in_the_order_given(log: PostgresRecorder) -> None:
+    others = [StoredEvent(UUID(int=n), 1, "t", str(n).encode()) for n in (9, 3, 7, 1)]
+    returned = log.insert_events(others)
+    read = log.select_notifications(0, 10, inclusive_of_start=False)
+    assert returned == [n.id for n in read] == sorted(n.id for n in read)
+    assert [n.state for n in read] == [b"9", b"3", b"7", b"1"]
+
+
+def test_events_of_an_aggregate_are_read_by_version(log: PostgresRecorder) -> None:
+    log.insert_events(events(1, 2, 3))
+    assert [e.originator_version for e in log.select_events(AGGREGATE, gt=1)] == [2, 3]
+    assert [e.originator_version for e in log.select_events(AGGREGATE, lte=2)] == [1, 2]
+
+
+def test_a_version_that_is_taken_is_a_conflict_and_nothing_is_recorded(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    log.insert_events(events(1))
+    with pytest.raises(IntegrityError):
+        log.insert_events([*events(1, of=uuid4()), *events(1)], rows=[saga_row(1)])
+    assert len(positions(log)) == 1
+    assert count(persistence, SAGAS_VIEW.name) == 0
+
+
+@pytest.mark.parametrize("rows", [[], [saga_row(n) for n in range(300)]], ids=["bare", "with rows"])
+def test_a_position_is_recorded_once(
+    persistence: PostgresPersistence, log: PostgresRecorder, rows: Sequence[RowChange]
+) -> None:
+    log.insert_events(events(1), tracking=Tracking("Gateway", 5), rows=rows)
+    for stale in (5, 4):
+        with pytest.raises(IntegrityError):
+            log.insert_events(events(2), tracking=Tracking("Gateway", stale), rows=rows)
+    assert log.max_tracking_id("Gateway") == 5
+    assert len(positions(log)) == 1
+
+
+def test_a_position_alone_can_be_recorded(log: PostgresRecorder) -> None:
+    log.insert_events([], tracking=Tracking("Gateway", 7))
+    assert log.max_tracking_id("Gateway") == 7
+    assert log.max_tracking_id("Webhooks") is None
+
+
+def test_each_follower_has_its_own_positions(persistence: PostgresPersistence) -> None:
+    recorder(persistence, "webhooks").insert_events([], tracking=Tracking("PaymentSagas", 3))
+    assert recorder(persistence, "agenda").max_tracking_id("PaymentSagas") is None
+
+
+def test_a_row_that_cannot_be_written_takes_events_and_position_back(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    incomplete = Upsert(SAGAS_VIEW.name, (UUID(int=2),), {"status": "running"})
+    with pytest.raises(IntegrityError):
+        log.insert_events(
+            events(1), tracking=Tracking("Gateway", 1), rows=[saga_row(1), incomplete]
+        )
+    assert positions(log) == []
+    assert log.max_tracking_id("Gateway") is None
+    assert count(persistence, SAGAS_VIEW.name) == 0
+
+
+def test_rows_are_written_with_their_events(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    rows = [saga_row(n) for n in range(500)]
+    log.insert_events(events(1), tracking=Tracking("Gateway", 1), rows=rows)
+    assert count(persistence, SAGAS_VIEW.name) == 500
+    assert len(positions(log)) == 1
+
+
+def test_the_connection_works_on_after_a_conflict(log: PostgresRecorder) -> None:
+    log.insert_events(events(1))
+    for _ in range(10):
+        with pytest.raises(IntegrityError):
+            log.insert_events(events(1), rows=[saga_row(1)])
+    assert log.insert_events(events(2), rows=[saga_row(1)])
+
+
+def test_text_that_postgresql_cannot_hold_does_not_stop_a_view(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    row = saga_row(1)
+    values = {**row.values, "parked_detail": "a\x00b"}
+    log.insert_events(
+        [], tracking=Tracking("PaymentSagas", 1), rows=[Upsert(row.table, row.key, values)]
+    )
+    assert count(persistence, SAGAS_VIEW.name) == 1
+
+
+def test_a_log_works_on_after_all_its_connections_were_cut(
+    database_url: str, log: PostgresRecorder
+) -> None:
+    log.insert_events(events(1))
+    assert kill_connections(database_url) >= 1
+    assert log.insert_events(events(2), rows=[saga_row(1)])
+    kill_connections(database_url)
+    assert len(log.select_events(AGGREGATE)) == 2
+
+
+@contextmanager
+def held_open(database_url: str, log: PostgresRecorder) -> Iterator[psycopg.Connection]:
+    """A transaction that has appended an event, holds the log's lock, and is not committed."""
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            b"SELECT * FROM payments_append(ARRAY[%s]::uuid[], ARRAY[1]::bigint[], ARRAY['t'], "
+            b"ARRAY['\\x00'::bytea], NULL, NULL)",
+            (uuid4(),),
+        )
+        yield connection
+
+
+def test_no_reader_steps_over_a_transaction_held_open(
+    database_url: str, log: PostgresRecorder
+) -> None:
+    log.insert_events(events(1))
+    written = threading.Event()
+
+    def write() -> None:
+        log.insert_events(events(2))
+        written.set()
+
+    with held_open(database_url, log) as connection:
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert not written.wait(0.3)
+        assert len(positions(log)) == 1
+        connection.commit()
+    assert written.wait(PATIENCE_SECONDS)
+    writer.join()
+    read = positions(log)
+    assert len(read) == 3
+    assert read == sorted(read)
+
+
+def test_a_tailing_reader_misses_nothing_while_many_write(log: PostgresRecorder) -> None:
+    seen: list[int] = []
+    writers_done = threading.Event()
+
+    def write() -> None:
+        for _ in range(40):
+            log.insert_events(events(1, of=uuid4()))
+
+    def tail() -> None:
+        last = 0
+        while True:
+            is_over = writers_done.is_set()
+            page = log.select_notifications(last, 50, inclusive_of_start=False)
+            seen.extend(n.id for n in page)
+            last = page[-1].id if page else last
+            if is_over and not page:
+                return
+
+    writers = [threading.Thread(target=write) for _ in range(5)]
+    reader = threading.Thread(target=tail)
+    for thread in (*writers, reader):
+        thread.start()
+    for writer in writers:
+        writer.join()
+    writers_done.set()
+    reader.join()
+    assert seen == positions(log)
+    assert len(seen) == 200
+
+
+def test_other_logs_are_not_held_up(
+    database_url: str, persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    with held_open(database_url, log):
+        assert recorder(persistence, "webhooks").insert_events(events(1))
+
+
+KEYS = st.tuples(st.sampled_from(["x", "y"]), st.integers(1, 2))
+DOCUMENTS = st.none() | st.dictionaries(st.sampled_from("pq"), st.integers(0, 3))
+VALUES = st.fixed_dictionaries({}, optional={"a": st.integers(0, 9), "b": DOCUMENTS}).filter(bool)
+CHANGES = st.lists(
+    st.one_of(
+        st.builds(Upsert, st.just("notes"), KEYS, VALUES),
+        st.builds(Patch, st.just("notes"), KEYS, VALUES),
+        st.builds(Delete, st.just("notes"), KEYS),
+    ),
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(batches=st.lists(CHANGES, max_size=4))
+def test_both_stores_make_the_same_of_the_same_changes(
+    database_url: str, batches: list[list[RowChange]]
+) -> None:
+    memory, writer = MemoryTables(), RowWriter({"notes": NOTES})
+    with psycopg.connect(database_url, row_factory=dict_row) as connection:
+        connection.execute(
+            "CREATE TEMPORARY TABLE notes "
+            "(shelf text, number int, a int, b jsonb, PRIMARY KEY (shelf, number))"
+        )
+        for batch in batches:
+            memory.write(batch)
+            writer.write(connection, fold(batch))
+        rows = connection.execute("SELECT * FROM notes").fetchall()
+    found = {(row.pop("shelf"), row.pop("number")): row for row in rows}
+    expected = {
+        key: {"a": row.get("a"), "b": row.get("b")} for key, row in memory.rows["notes"].items()
+    }
+    assert found == expected
+
+
+@pytest.mark.parametrize("kind", ["memory", "postgresql"])
+def test_both_stores_refuse_the_same_things(kind: str, persistence: PostgresPersistence) -> None:
+    log: Any = (
+        MemoryFactory({}, MemoryTables()).process_recorder()  # type: ignore[arg-type]
+        if kind == "memory"
+        else recorder(persistence, "payments")
+    )
+    log.insert_events(events(1), tracking=Tracking("L", 2))
+    for refused, at in ((events(1), 3), (events(2), 2), (events(2), 1)):
+        with pytest.raises(IntegrityError):
+            log.insert_events(refused, tracking=Tracking("L", at))
+    assert log.max_tracking_id("L") == 2
+    assert len(log.select_events(AGGREGATE)) == 1
+
+
+def test_preparing_twice_and_at_once_is_harmless(database_url: str) -> None:
+    failures: list[BaseException] = []
+
+    def prepare() -> None:
+        try:
+            with store(database_url):
+                pass
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=prepare) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
