@@ -165,26 +165,36 @@ class GatewayDouble:
         status = TransactionStatus.AUTHORISED
         self._settle(page, status, "G12345", "Authorised", silently)
 
-    def decline(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def decline(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer's card is declined; raises as `pay` does."""
         text = "3DSecure authentication rejected"
-        page = self._page(payment_id)
+        page = self._page(payment_id, transaction_ref)
         self._settle(page, TransactionStatus.DECLINED, "310", text, silently)
 
-    def cancel(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def cancel(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer presses Cancel; raises as `pay` does."""
-        page = self._page(payment_id)
+        page = self._page(payment_id, transaction_ref)
         self._settle(page, TransactionStatus.CANCELLED, "321", "Cancelled", silently)
 
-    def hold(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def hold(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer pays and the gateway holds it for review: a sale becomes an
         authorization (PayTabs, section 4). Raises as `pay` does."""
-        page = replace(self._page(payment_id), kind=TransactionKind.AUTHORIZATION)
+        page = self._page(payment_id, transaction_ref)
+        page = replace(page, kind=TransactionKind.AUTHORIZATION)
         self._settle(page, TransactionStatus.ON_HOLD, "G12345", "Authorised", silently)
 
-    def defer(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def defer(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer chooses to pay in cash at an agent's; raises as `pay` does."""
-        page = replace(self._page(payment_id), kind=TransactionKind.PAYMENT_REQUEST)
+        page = self._page(payment_id, transaction_ref)
+        page = replace(page, kind=TransactionKind.PAYMENT_REQUEST)
         self._settle(page, TransactionStatus.PENDING, "12624479397955", "Pending", silently)
 
     def settle_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
@@ -194,16 +204,12 @@ class GatewayDouble:
             LookupError: nothing is deferred.
         """
         page = self._waiting(payment_id, TransactionStatus.PENDING)
-        if self._child_of(page):
-            raise LookupError(f"the deferred payment of {payment_id} was settled before")
         sale = self._record_child(page, TransactionKind.SALE, self.asked[page.transaction_ref])
         self._tell(sale, silently)
 
     def expire_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
         """The customer never paid in cash; raises as `settle_deferred` does."""
         page = self._waiting(payment_id, TransactionStatus.PENDING)
-        if self._child_of(page):
-            raise LookupError(f"the deferred payment of {payment_id} was settled before")
         self._update(page, TransactionStatus.EXPIRED, "355", "Transaction expired", silently)
 
     def page_of(self, payment_id: UUID) -> GatewayReport:
@@ -236,8 +242,6 @@ class GatewayDouble:
             LookupError: nothing is held.
         """
         held = self._waiting(payment_id, TransactionStatus.ON_HOLD)
-        if self._child_of(held):
-            raise LookupError(f"the held payment of {payment_id} was released before")
         whole = self.asked[held.transaction_ref]
         self._tell(self._record_child(held, TransactionKind.CAPTURE, amount or whole), silently)
 
@@ -358,9 +362,9 @@ class GatewayDouble:
 
     def _waiting(self, payment_id: UUID, status: TransactionStatus) -> GatewayReport:
         for report in self.pages_of(payment_id):
-            if report.status is status:
+            if report.status is status and not self._child_of(report):
                 return report
-        raise LookupError(f"payment {payment_id} has no page that is {status}")
+        raise LookupError(f"payment {payment_id} has no page that is still {status}")
 
     def _child_of(self, parent: GatewayReport) -> GatewayReport | None:
         ref = parent.transaction_ref

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import Outcome, Refusal, Refused, Succeeded, Unknown
+from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
 from domain.gateway_report import TransactionKind, TransactionStatus, cart_id_for
 from domain.money import Money, money
 from domain.payment_saga import PaymentSaga
@@ -406,3 +406,21 @@ def test_a_released_hold_is_not_watched_any_more(s: SystemUnderTest) -> None:
     s.wait(5 * DAY)
 
     assert len(s.saga(payment_id).calls) == asked
+
+
+def circuit_open_for_an_hour() -> None:
+    raise NotAttempted("open", 3_600_000)
+
+
+def test_a_question_that_came_too_late_to_be_put_is_put_anew(s: SystemUnderTest) -> None:
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    payment_id = opened(s)
+    s.gateway.defer(payment_id)
+    s.run()
+    s.gateway.fall_ill(1, during=circuit_open_for_an_hour)
+    s.wait(MINUTE / 2)
+
+    s.gateway.settle_deferred(payment_id, silently=True)
+    s.wait(3 * DAY)
+
+    assert s.payment(payment_id).status == "completed"

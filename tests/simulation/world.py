@@ -40,6 +40,8 @@ SEEN_FOR = timedelta(minutes=65)
 SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CAPTURE}
 """Forged reports of these must be doubted; others are asked after before they are believed."""
 NOBODY_WAITS = timedelta(seconds=1)
+ON_ANY_PAGE = "_any_page"
+"""How the names of actions end that may concern a page opened earlier."""
 
 
 class World:
@@ -244,15 +246,16 @@ class World:
         payment_id = payment_id_of(report.cart_id)
         assert payment_id is not None
         if report.previous_ref is None:
-            return self._is_watched(payment_id, report.transaction_ref)
+            return self._is_watched(payment_id)
         is_foreign_refund = report.kind is TransactionKind.REFUND and report.cart_id[37] in "ak"
         return not is_foreign_refund
 
-    def _is_watched(self, payment_id: UUID, transaction_ref: str) -> bool:
-        """True for the page that the customer was given, until late results are known."""
+    def _is_watched(self, payment_id: UUID) -> bool:
+        """True for every page of a payment that has one to show, until late results are known."""
         saga = self.system.saga(payment_id)
-        opened_at = saga.page_opened_at or self.now
-        return saga.transaction_ref == transaction_ref and self.now < opened_at + SEEN_FOR
+        if saga.page_opened_at is None:
+            return False
+        return self.now < saga.page_opened_at + SEEN_FOR
 
     def _deliver_mail(self) -> None:
         now = self.now
@@ -299,7 +302,7 @@ class World:
     def _do(self, action: Action, payment_id: UUID) -> None:
         if faults.strike(self, action, payment_id):
             return
-        doing = getattr(self, f"_do_{action.kind}")
+        doing = getattr(self, f"_do_{action.kind.removesuffix(ON_ANY_PAGE)}")
         doing(payment_id, action)
 
     def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
@@ -349,30 +352,29 @@ class World:
 
     # What customers and the gateway's people do
 
-    def _silently(self, payment_id: UUID, action: Action) -> bool:
-        """A lost callback, if the page is known to be watched; otherwise somebody is told."""
-        page = self.gateway.page_of(payment_id)
-        return action.how == "silently" and self._is_watched(payment_id, page.transaction_ref)
+    def _use(self, doing: Callable[..., None], action: Action, payment_id: UUID) -> None:
+        """A customer does something on the newest page, or on any of them. The callback gets
+        lost if the page is known to be watched; otherwise somebody is told."""
+        pages = self.gateway.pages_of(payment_id)
+        is_any = action.kind.endswith(ON_ANY_PAGE)
+        ref = pages[int(action.share * len(pages)) if is_any else -1].transaction_ref
+        silently = action.how == "silently" and self._is_watched(payment_id)
+        doing(payment_id, silently=silently, transaction_ref=ref)
 
     def _do_pay(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.pay(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.pay, action, payment_id)
 
     def _do_decline(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.decline(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.decline, action, payment_id)
 
     def _do_cancel_page(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.cancel(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.cancel, action, payment_id)
 
     def _do_hold(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.hold(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.hold, action, payment_id)
 
     def _do_defer(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.defer(payment_id, silently=self._silently(payment_id, action))
-
-    def _do_pay_any_page(self, payment_id: UUID, action: Action) -> None:
-        pages = self.gateway.pages_of(payment_id)
-        page = pages[int(action.share * len(pages))]
-        self.gateway.pay(payment_id, transaction_ref=page.transaction_ref)
+        self._use(self.gateway.defer, action, payment_id)
 
     def _do_release(self, payment_id: UUID, action: Action) -> None:
         self.gateway.release(payment_id, silently=action.how == "silently")
