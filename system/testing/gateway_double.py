@@ -118,10 +118,9 @@ class GatewayDouble:
         """Moves money of an earlier transaction, if that has so much left to move."""
         left = self.left_of(request.transaction_ref, kind)
         is_possible = left is not None and request.amount <= left
-        is_partial = is_possible and request.amount != self._amount_of(request.transaction_ref)
         report = self._record(
             request.cart_id,
-            TransactionKind.RELEASE if kind is TransactionKind.VOID and is_partial else kind,
+            self._kind_done(request.transaction_ref, kind, request.amount),
             self.follow_up_status if is_possible else TransactionStatus.ERROR,
             request.amount,
             request.transaction_ref,
@@ -130,8 +129,13 @@ class GatewayDouble:
             self.notify(report)
         return Succeeded(reports=(report,))
 
-    def _amount_of(self, transaction_ref: str) -> Money | None:
-        return self.transactions[transaction_ref].amount
+    def _kind_done(
+        self, transaction_ref: str, kind: TransactionKind, amount: Money
+    ) -> TransactionKind:
+        """A void of a part is performed as a release (PayTabs, section 6)."""
+        parent = self.transactions.get(transaction_ref)
+        is_partial = parent is not None and parent.amount != amount
+        return TransactionKind.RELEASE if kind is TransactionKind.VOID and is_partial else kind
 
     def left_of(self, transaction_ref: str, kind: TransactionKind) -> Money | None:
         """How much of a transaction a follow-up of that kind may still move; None: not at all."""
@@ -251,10 +255,19 @@ class GatewayDouble:
         Raises:
             LookupError: no transaction of the payment has so much left.
         """
+        self._move_in_dashboard(payment_id, TransactionKind.REFUND, amount)
+
+    def void_in_dashboard(self, payment_id: UUID, amount: Money) -> None:
+        """Lets go of authorized money, or a part of it, without PaySaga; raises as
+        `refund_in_dashboard` does."""
+        self._move_in_dashboard(payment_id, TransactionKind.VOID, amount)
+
+    def _move_in_dashboard(self, payment_id: UUID, kind: TransactionKind, amount: Money) -> None:
         for parent in self.of(payment_id):
-            left = self.left_of(parent.transaction_ref, TransactionKind.REFUND)
+            left = self.left_of(parent.transaction_ref, kind)
             if left is not None and amount <= left:
-                self.notify(self._record_child(parent, TransactionKind.REFUND, amount))
+                done = self._kind_done(parent.transaction_ref, kind, amount)
+                self.notify(self._record_child(parent, done, amount))
                 return
         raise LookupError(f"payment {payment_id} has no {amount} to give back")
 

@@ -54,6 +54,8 @@ STAFF = {
     "settle_deferred": 3,
     "expire_deferred": 1,
     "dashboard_refund": 2,
+    "dashboard_void": 1,
+    "dashboard_void_part": 1,
     "approve": 3,
     "disapprove": 2,
 }
@@ -122,6 +124,12 @@ STORIES: tuple[tuple[str, ...], ...] = (
     ("manual", "pay", "capture_part", "cancel"),
     ("manual", "pay", "cancel"),
     ("manual", "pay", "capture", "refund_part", "dashboard_refund"),
+    ("manual", "pay", "dashboard_void_part", "capture_part", "refund"),
+    ("manual", "pay", "dashboard_void_part", "capture", "dashboard_void_part"),
+    ("manual", "pay", "dashboard_void", "capture"),
+    ("manual", "pay", "capture_part", "dashboard_void_part"),
+    ("manual", "pay", "cancel", "dashboard_void"),
+    ("two_pages", "manual", "pay_any_page", "pay_any_page", "dashboard_void", "capture"),
     ("manual", "pay"),
 )
 """What people do in order; everything else happens around it."""

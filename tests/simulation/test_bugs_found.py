@@ -424,3 +424,69 @@ def test_a_question_that_came_too_late_to_be_put_is_put_anew(s: SystemUnderTest)
     s.wait(3 * DAY)
 
     assert s.payment(payment_id).status == "completed"
+
+
+def test_a_rest_that_the_gateway_will_not_let_go_needs_a_person(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, lambda answer: answer)
+    s.gateway.fall_ill(1, INVALID)
+
+    s.capture_payment(payment_id, sar("6.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "completed"
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    s.retry(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert s.gateway.held_of(payment_id) == 0
+
+
+def test_an_authorization_voided_in_the_dashboard_closes_its_payment(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.payment(payment_id).cancellation_reason == "voided_at_gateway"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_of_an_authorization_released_in_part_only_the_rest_is_let_go(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.void_in_dashboard(payment_id, sar("3.00"))
+    s.run()
+
+    s.capture_payment(payment_id, sar("6.00"))
+    s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert s.gateway.held_of(payment_id) == 0
+
+
+def test_a_void_in_the_dashboard_ends_what_was_parked_for_it(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, INVALID)
+    s.cancel_payment(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_an_authorization_voided_while_it_is_captured_closes_its_payment(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.capture_payment(payment_id)
+    s.follow()
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED

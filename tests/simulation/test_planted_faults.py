@@ -10,7 +10,7 @@ from domain.belief import Judgement, Verdict
 from domain.gateway_report import GatewayReport
 from domain.payment_saga import Call, PaymentSaga
 from domain.saga_calls import SagaCalls
-from domain.saga_decider import SagaDecider
+from domain.saga_hearing import SagaHearing
 from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, Step
 from tests.simulation.runs import Failure, run
@@ -61,17 +61,17 @@ def test_late_money_that_is_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_payment_that_settles_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = SagaDecider._money_arrived
+    honest = SagaHearing._money_arrived
 
-    def settles_again(self: SagaDecider, report: GatewayReport, *, is_authorization: bool) -> None:
-        settled = self.saga.settlement
+    def settles_again(self: SagaHearing, report: GatewayReport, *, is_authorization: bool) -> None:
+        settled = self._saga.settlement
         is_second = settled is not None and report.transaction_ref != settled.transaction_ref
-        if is_second and not self.saga.is_closing:
-            self._trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
+        if is_second and not self._saga.is_closing:
+            self._calls.trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
         else:
             honest(self, report, is_authorization=is_authorization)
 
-    monkeypatch.setattr(SagaDecider, "_money_arrived", settles_again)
+    monkeypatch.setattr(SagaHearing, "_money_arrived", settles_again)
 
     assert first_failure() is not None
 
@@ -97,6 +97,6 @@ def test_a_judgement_that_believes_everything_is_seen(monkeypatch: pytest.Monkey
         is_doubted = judgement.verdict is Verdict.DOUBTED
         return Judgement(Verdict.PAID) if is_doubted else judgement
 
-    monkeypatch.setattr("domain.saga_decider.judge", gullible)
+    monkeypatch.setattr("domain.saga_hearing.judge", gullible)
 
     assert first_failure() is not None

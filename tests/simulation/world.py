@@ -12,6 +12,7 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted
+from domain.belief import FOLLOW_UPS
 from domain.errors import DomainError, InvalidTransition
 from domain.gateway_report import (
     GatewayReport,
@@ -247,8 +248,8 @@ class World:
         assert payment_id is not None
         if report.previous_ref is None:
             return self._is_watched(payment_id)
-        is_foreign_refund = report.kind is TransactionKind.REFUND and report.cart_id[37] in "ak"
-        return not is_foreign_refund
+        is_return = report.kind in FOLLOW_UPS
+        return not (is_return and report.cart_id[37] in "ak")
 
     def _is_watched(self, payment_id: UUID) -> bool:
         """True for every page of a payment that has one to show, until late results are known."""
@@ -392,6 +393,13 @@ class World:
     def _do_dashboard_refund(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount
         self.gateway.refund_in_dashboard(payment_id, part(amount, action.share))
+
+    def _do_dashboard_void(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.void_in_dashboard(payment_id, self.system.payment(payment_id).amount)
+
+    def _do_dashboard_void_part(self, payment_id: UUID, action: Action) -> None:
+        amount = self.system.payment(payment_id).amount
+        self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
 
     def _do_approve(self, payment_id: UUID, action: Action) -> None:
         self._decide(payment_id, action, is_done=True)
