@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 from application.rows import Delete, Patch, RowChange, Upsert, fold
 from system.persistence.memory import MemoryFactory, MemoryTables
 from system.persistence.postgres import PostgresPersistence, PostgresRecorder
+from system.persistence.reached import Reached
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import SAGAS_VIEW, Table
 from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
@@ -174,7 +175,7 @@ def held_open(database_url: str, log: PostgresRecorder) -> Iterator[psycopg.Conn
     with psycopg.connect(database_url) as connection:
         connection.execute(
             b"SELECT * FROM payments_append(ARRAY[%s]::uuid[], ARRAY[1]::bigint[], ARRAY['t'], "
-            b"ARRAY['\\x00'::bytea], NULL, NULL)",
+            b"ARRAY['\\x00'::bytea], NULL, NULL, NULL)",
             (uuid4(),),
         )
         yield connection
@@ -277,19 +278,38 @@ def test_both_stores_make_the_same_of_the_same_changes(
     assert found == expected
 
 
+def log_in(kind: str, persistence: PostgresPersistence) -> Any:
+    """A log in one of the two stores."""
+    if kind == "memory":
+        return MemoryFactory({}, MemoryTables()).process_recorder()  # type: ignore[arg-type]
+    return recorder(persistence, "payments")
+
+
 @pytest.mark.parametrize("kind", ["memory", "postgresql"])
 def test_both_stores_refuse_the_same_things(kind: str, persistence: PostgresPersistence) -> None:
-    log: Any = (
-        MemoryFactory({}, MemoryTables()).process_recorder()  # type: ignore[arg-type]
-        if kind == "memory"
-        else recorder(persistence, "payments")
-    )
+    log = log_in(kind, persistence)
     log.insert_events(events(1), tracking=Tracking("L", 2))
     for refused, at in ((events(1), 3), (events(2), 2), (events(2), 1)):
         with pytest.raises(IntegrityError):
             log.insert_events(refused, tracking=Tracking("L", at))
     assert log.max_tracking_id("L") == 2
     assert len(log.select_events(AGGREGATE)) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "postgresql"])
+def test_both_stores_refuse_a_step_that_does_not_begin_at_the_recorded_position(
+    kind: str, persistence: PostgresPersistence
+) -> None:
+    log = log_in(kind, persistence)
+    with pytest.raises(IntegrityError):
+        log.insert_events(events(1), tracking=Reached("L", 5, after=2))
+    log.insert_events([], tracking=Reached("L", 5, after=0))
+    for after in (0, 4, 6):
+        with pytest.raises(IntegrityError):
+            log.insert_events(events(1), tracking=Reached("L", 7, after=after))
+    log.insert_events([], tracking=Reached("L", 7, after=5))
+    assert log.max_tracking_id("L") == 7
+    assert log.select_events(AGGREGATE) == []
 
 
 def test_preparing_twice_and_at_once_is_harmless(database_url: str) -> None:
