@@ -9,15 +9,9 @@ from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
 from application.vault import Vault
 from domain.client import ClientInfo
-from domain.errors import DomainError
 from domain.money import Money
 from domain.payment import Payment
-
-
-class IdempotencyKeyReused(DomainError):
-    """The key was used before for another request (contract 3)."""
-
-    code = "idempotency_key_reused"
+from domain.payment_terms import IdempotencyKeyReused
 
 
 @dataclass(frozen=True)
@@ -101,7 +95,8 @@ class Payments(EventLog[Payment]):
             CaptureExceedsAuthorized, CapturePending: see `Payment.request_capture`.
         """
         return self.change(
-            payment_id, lambda payment: payment.request_capture(amount or payment.amount)
+            payment_id,
+            lambda payment: payment.request_capture(payment.amount if amount is None else amount),
         )
 
     def refund(
@@ -109,14 +104,14 @@ class Payments(EventLog[Payment]):
     ) -> Payment:
         """Asks for captured money to be given back, all that is left unless an amount is given.
 
+        A `refund_id` derived from an idempotency key meets the refund that was recorded first.
+
         Raises:
             AggregateNotFoundError: there is no such payment.
+            IdempotencyKeyReused: that refund was asked for with another amount or reason.
             InvalidTransition: nothing of it can be refunded.
             RefundExceedsCaptured: more than is left.
         """
         return self.change(
-            payment_id,
-            lambda payment: payment.request_refund(
-                refund_id, amount or payment.amount_refundable, reason
-            ),
+            payment_id, lambda payment: payment.request_refund(refund_id, amount, reason)
         )

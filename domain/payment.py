@@ -12,6 +12,7 @@ from domain.payment_terms import (
     CaptureExceedsAuthorized,
     CapturePending,
     Failure,
+    IdempotencyKeyReused,
     NextAction,
     PaymentStatus,
     Refund,
@@ -140,6 +141,8 @@ class Payment(PaySagaAggregate):
         refund_id: UUID
         amount: Money
         reason: str | None
+        asked: Money | None
+        """What the request named; None where it was all that was left."""
 
         def apply(self, aggregate: "Payment") -> None:
             aggregate.refunds[self.refund_id] = Refund(
@@ -148,6 +151,7 @@ class Payment(PaySagaAggregate):
                 RefundStatus.PENDING,
                 self.reason,
                 self.timestamp,
+                asked=self.asked,
             )
 
     class RefundFailed(PaySagaAggregate.Event):
@@ -347,18 +351,28 @@ class Payment(PaySagaAggregate):
         self._require("cancelled")
         self.trigger_event(self.Cancelled, reason=reason, callback_url=self.callback_url)
 
-    def request_refund(self, refund_id: UUID, amount: Money, reason: str | None) -> None:
-        """Asks for captured money to be given back; the gateway's word decides.
+    def request_refund(self, refund_id: UUID, amount: Money | None, reason: str | None) -> None:
+        """Asks for captured money to be given back, all that is left unless an amount is given;
+        the gateway's word decides.
 
         Raises:
+            IdempotencyKeyReused: another amount or reason was asked for under this id.
             InvalidTransition: the payment is not `completed`.
             RefundExceedsCaptured: all refunds together would exceed what was captured.
         """
-        if refund_id in self.refunds:
+        earlier = self.refunds.get(refund_id)
+        if earlier is not None:
+            if (earlier.asked, earlier.reason) != (amount, reason):
+                raise IdempotencyKeyReused(
+                    "this Idempotency-Key was used with another refund: send a new key"
+                )
             return
         self._require("refunded")
-        self._require_refundable(amount)
-        self.trigger_event(self.RefundRequested, refund_id=refund_id, amount=amount, reason=reason)
+        money = self.amount_refundable if amount is None else amount
+        self._require_refundable(money)
+        self.trigger_event(
+            self.RefundRequested, refund_id=refund_id, amount=money, reason=reason, asked=amount
+        )
 
     def refund(self, refund_id: UUID, transaction_ref: str) -> None:
         """The gateway gave the refund's money back.

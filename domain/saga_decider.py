@@ -59,7 +59,9 @@ class SagaDecider:
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
         else:
-            verdicts = [self._hearing.hear(r, is_verified=True) for r in sorted(reports, key=_refers)]
+            verdicts = [
+                self._hearing.hear(r, is_verified=True) for r in sorted(reports, key=_refers)
+            ]
             self._go_on(call, verdicts)
         self._conclude()
 

@@ -93,12 +93,8 @@ class SagaHearing:
     # What does not fit
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
-        is_settled = is_verified and report.transaction_ref in self._saga.returns
-        is_anothers = is_verified and payment_id_of(report.cart_id) not in {
-            None,
-            self._saga.payment_id,
-        }
-        if is_settled or is_anothers:
+        is_settled = report.transaction_ref in self._saga.returns
+        if is_verified and (is_settled or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if is_verified:
@@ -115,6 +111,13 @@ class SagaHearing:
             for ref in sorted({report.transaction_ref, self._saga.transaction_ref or ""} - {""}):
                 self._calls.ask_about(ref)
 
+    def _is_about_us(self, report: GatewayReport) -> bool:
+        """False for what the gateway says of somebody else's money: a false notification can make
+        us ask about any transaction, and that must not park this payment."""
+        is_cart_ours = payment_id_of(report.cart_id) == self._saga.payment_id
+        refs = self._saga.transaction_refs
+        return is_cart_ours or report.transaction_ref in refs or report.previous_ref in refs
+
     def _end_doubt(self, report: GatewayReport) -> None:
         """The gateway has said something of the transaction that fits."""
         if report.transaction_ref in self._saga.parked:
@@ -122,9 +125,7 @@ class SagaHearing:
 
     # The customer's page
 
-    def page_opened(
-        self, call_id: UUID | None, transaction_ref: str, page_url: str | None
-    ) -> None:
+    def page_opened(self, call_id: UUID | None, transaction_ref: str, page_url: str | None) -> None:
         """There is a page; the customer is awaited. `call_id` is the call that opened it, None
         when only a report told of it."""
         expires_at = self._calls.now + self._timings.page_ttl

@@ -2,13 +2,8 @@
 
 from uuid import UUID
 
-from domain.gateway_call import Operation
-from domain.gateway_report import (
-    GatewayReport,
-    TransactionKind,
-    TransactionStatus,
-    cart_id_for,
-)
+from domain.gateway_call import FOLLOW_UP_KINDS, Operation
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus, cart_id_for
 from domain.money import Money, written
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure
@@ -23,14 +18,6 @@ DOUBTS_MAX = 3
 """How often the gateway is asked once more when its own answer does not fit."""
 
 NEEDS_OPERATOR = "needs_operator"
-
-KINDS: dict[Operation, frozenset[TransactionKind]] = {
-    Operation.REFUND: frozenset({TransactionKind.REFUND}),
-    Operation.VOID: frozenset({TransactionKind.VOID, TransactionKind.RELEASE}),
-    Operation.CAPTURE: frozenset({TransactionKind.CAPTURE, TransactionKind.SALE}),
-}
-"""What the gateway may call a follow-up: a partial void is a release, a capture may be a sale
-(PayTabs, sections 6 and 7.5)."""
 
 
 class SagaMoney:
@@ -175,7 +162,7 @@ class SagaMoney:
 
     def _doubt(self, call: Call, report: GatewayReport) -> str | None:
         """Why a report cannot be about a follow-up as it was asked for; None when it can."""
-        if report.kind not in KINDS[call.operation]:
+        if report.kind not in FOLLOW_UP_KINDS[call.operation]:
             return f"it is a {report.kind} where a {call.operation} was asked for"
         if report.previous_ref not in (None, call.transaction_ref):
             return "it points to another transaction"

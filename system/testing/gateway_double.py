@@ -16,6 +16,7 @@ from application.payment_gateway import (
 )
 from application.ports import Clock
 from domain.gateway_report import (
+    PROVIDER_PAYTABS,
     GatewayReport,
     TransactionKind,
     TransactionStatus,
@@ -58,7 +59,7 @@ class GatewayDouble:
     `DECLINED`. `tells_of_follow_ups` sends callbacks for those too, before they are answered.
     """
 
-    name = "paytabs"
+    name = PROVIDER_PAYTABS
 
     def __init__(self, clock: Clock, notify: Notify) -> None:
         self._clock = clock

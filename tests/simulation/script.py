@@ -68,6 +68,7 @@ FAULTS = {
     "follow_ups": 3,
     "merchant": 2,
     "outage": 1,
+    "clock": 1,
 }
 HOW = {
     "gateway": (

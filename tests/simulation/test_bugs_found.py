@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
 from domain.gateway_report import TransactionKind, TransactionStatus, cart_id_for
@@ -14,6 +15,7 @@ from domain.money import Money, money
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
+from system.following import Following
 from system.testing import SystemUnderTest
 
 MINUTE = timedelta(minutes=1)
@@ -490,3 +492,23 @@ def test_an_authorization_voided_while_it_is_captured_closes_its_payment(
 
     assert s.payment(payment_id).status == "cancelled"
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_follower_thought_dead_takes_nothing_in_for_a_second_time(s: SystemUnderTest) -> None:
+    payment_id = paid(s)
+    [living] = [
+        following
+        for following in s.followings
+        if (following.follower.name, following.leader.name) == ("PaymentSagas", "Payments")
+    ]
+    thought_dead = Following(living.follower, living.leader)
+    assert thought_dead.position == living.position
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    s.refund_payment(payment_id, sar("1.00"))
+
+    with pytest.raises(IntegrityError):
+        thought_dead.advance()
+    s.run()
+
+    assert s.gateway.net_of(payment_id) == Decimal("5.00")

@@ -8,8 +8,11 @@ import pytest
 from domain import belief
 from domain.belief import Judgement, Verdict
 from domain.gateway_report import GatewayReport
+from domain.payment import ALLOWED
 from domain.payment_saga import Call, PaymentSaga
+from domain.payment_terms import PaymentStatus
 from domain.saga_calls import SagaCalls
+from domain.saga_compensation import SagaCompensation
 from domain.saga_hearing import SagaHearing
 from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, Step
@@ -100,3 +103,42 @@ def test_a_judgement_that_believes_everything_is_seen(monkeypatch: pytest.Monkey
     monkeypatch.setattr("domain.saga_hearing.judge", gullible)
 
     assert first_failure() is not None
+
+
+def test_a_state_that_no_event_tells_of_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaCalls.clear_deadlines
+
+    def forgets(self: SagaCalls, *kept: Deadline) -> None:
+        honest(self, *kept)
+        self.saga.refund_refs.add("nobody was told")
+
+    monkeypatch.setattr(SagaCalls, "clear_deadlines", forgets)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "replay" in failure.what
+
+
+def test_steps_undone_in_another_order_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaCompensation._undo_settling
+
+    def closes_first(self: SagaCompensation) -> bool:
+        self._abandon_page()
+        return honest(self)
+
+    monkeypatch.setattr(SagaCompensation, "_undo_settling", closes_first)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "undone in the wrong order" in failure.what
+
+
+def test_a_status_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALLOWED, "cancelled", frozenset(PaymentStatus))
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "the status went from" in failure.what

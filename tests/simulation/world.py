@@ -1,19 +1,22 @@
 """One simulated run: the whole system in one thread, in a random order, among faults."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
+from itertools import count
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
+from application.event_log import EventLog, Work
 from application.payment_gateway import NotAttempted
-from domain.belief import FOLLOW_UPS
 from domain.errors import DomainError, InvalidTransition
+from domain.event import PaySagaAggregate
 from domain.gateway_report import (
     GatewayReport,
     TransactionKind,
@@ -22,12 +25,13 @@ from domain.gateway_report import (
 )
 from domain.money import Money, minor_units, money
 from domain.payment import Payment
+from system.followers.base import BatchFollower
 from system.following import Following
 from system.testing import SystemUnderTest
 from system.work_item import WorkKind
 from tests.simulation import faults
 from tests.simulation.faults import ProcessDied
-from tests.simulation.invariants import Broken, check_at_end, check_when_quiet
+from tests.simulation.invariants import Broken, check_at_end, check_replay, check_when_quiet
 from tests.simulation.script import Action
 
 LEASE = timedelta(seconds=10)
@@ -40,6 +44,9 @@ SEEN_FOR = timedelta(minutes=65)
 """A customer may be busy on a page for so long without anybody being told (late 3-D Secure)."""
 SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CAPTURE}
 """Forged reports of these must be doubted; others are asked after before they are believed."""
+REPLAYED_EVERY = 9
+"""So often what was recorded is compared with its replay: each time would take too long."""
+Check = Callable[[EventLog[Any], Iterable[PaySagaAggregate]], None]
 NOBODY_WAITS = timedelta(seconds=1)
 ON_ANY_PAGE = "_any_page"
 """How the names of actions end that may concern a page opened earlier."""
@@ -52,6 +59,7 @@ class World:
         self.order = random.Random(f"order {seed}")
         self.system = SystemUnderTest(seed)
         self._read_each_event_once()
+        self._compare_with_replays()
         self.gateway = self.system.gateway
         self.gateway.notify = self.post
         self.gateway.tells_of_follow_ups = self.order.random() < 0.5
@@ -71,10 +79,40 @@ class World:
         return self.system.clock.now()
 
     def _read_each_event_once(self) -> None:
-        """Reading is most of the work of a run, and events never change. The replay in the end
-        reads them anew."""
+        """Reading is most of the work of a run, and events never change; `check_replay` reads
+        them anew."""
         for log in self.system.applications.by_name.values():
             log.mapper.to_domain_event = cache(log.mapper.to_domain_event)  # type: ignore[method-assign]
+
+    def _compare_with_replays(self) -> None:
+        """Looks at what is recorded: the aggregate in hand must be what its stored events give."""
+        recorded = count()
+
+        def check(log: EventLog[Any], aggregates: Iterable[PaySagaAggregate]) -> None:
+            if next(recorded) % REPLAYED_EVERY == 0:
+                for aggregate in aggregates:
+                    check_replay(log, aggregate)
+
+        for log in self.system.applications.by_name.values():
+            log.record = partial(self._record, log, log.record, check)  # type: ignore[method-assign]
+            if isinstance(log, BatchFollower):
+                log.record_batch = partial(  # type: ignore[method-assign]
+                    self._record_batch, log, log.record_batch, check
+                )
+
+    @staticmethod
+    def _record(
+        log: EventLog[Any], record: Callable[..., None], check: Check, *aggregates: Any, **more: Any
+    ) -> None:
+        record(*aggregates, **more)
+        check(log, aggregates)
+
+    @staticmethod
+    def _record_batch(
+        log: EventLog[Any], record: Callable[[Work], None], check: Check, work: Work
+    ) -> None:
+        record(work)
+        check(log, work.aggregates.values())  # type: ignore[arg-type]
 
     def _followings(self) -> list[Following]:
         return [
@@ -248,8 +286,7 @@ class World:
         assert payment_id is not None
         if report.previous_ref is None:
             return self._is_watched(payment_id)
-        is_return = report.kind in FOLLOW_UPS
-        return not (is_return and report.cart_id[37] in "ak")
+        return not faults.is_done_in_dashboard(report)
 
     def _is_watched(self, payment_id: UUID) -> bool:
         """True for every page of a payment that has one to show, until late results are known."""
