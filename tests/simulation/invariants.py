@@ -188,6 +188,7 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     exhausted = set()
     for event in to_tell:
         id = Confirmation.create_id(payment_id, event.originator_version)
+        require(apps.confirmations.history(id), "the merchant was not told of an event")
         confirmation = apps.confirmations.get(id)
         is_smooth &= confirmation.attempts == 1 and len(messages) == len(told)
         require(confirmation.status is not ConfirmationStatus.PENDING, "the merchant still waits")

@@ -5,13 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from application.payment_gateway import Refusal, Refused, Unknown
+from application.payment_gateway import FollowUpRequest, Refusal, Refused, Unknown
 from domain.gateway_call import Operation
 from domain.gateway_report import TransactionKind, TransactionStatus
+from domain.payment_saga import PaymentSaga
 from domain.payment_terms import CaptureExceedsAuthorized, CapturePending, RefundExceedsCaptured
 from domain.saga_steps import SagaStatus, Step
 from system.testing import SystemUnderTest
 from tests.simulation.money_kit import (
+    CALLBACK_URL,
     assert_ended,
     authorized,
     moves,
@@ -206,6 +208,29 @@ class TestUnknownOutcomes:
         assert len(moves(s, TransactionKind.REFUND)) == 1
         assert_ended(s, payment_id, "completed", "6.00")
 
+    @pytest.mark.parametrize("was_sent", [True, False])
+    def test_a_refund_whose_worker_died_is_asked_after_and_made_once(
+        self, s: SystemUnderTest, was_sent: bool
+    ) -> None:
+        payment_id = paid(s)
+        s.refund_payment(payment_id, sar("4.00"))
+        s.follow()
+        item = s.agenda.claim_next(s.clock.now())
+        assert item is not None
+        s.agenda.put_back(item, s.clock.now(), was_begun=True)
+        if was_sent:
+            [*_, call] = s.saga(payment_id).calls.values()
+            page = s.gateway.page_of(payment_id)
+            ref, cart_id = page.transaction_ref, call.cart_id or ""
+            s.gateway.refund(FollowUpRequest(cart_id, sar("4.00"), "Refund", ref, CALLBACK_URL))
+
+        s.wait(2 * MINUTE)
+
+        assert len(moves(s, TransactionKind.REFUND)) == int(was_sent)
+        s.wait(10 * MINUTE)
+        assert len(moves(s, TransactionKind.REFUND)) == 1
+        assert_ended(s, payment_id, "completed", "6.00")
+
     def test_a_page_that_may_exist_is_opened_anew(self, s: SystemUnderTest) -> None:
         s.gateway.fall_ill(1, TIME_OUT, is_done=True)
         payment_id = opened(s)
@@ -214,6 +239,21 @@ class TestUnknownOutcomes:
 
         assert len(s.gateway.pages_of(payment_id)) == 2
         assert s.payment(payment_id).status == "processing"
+
+    def test_each_attempt_at_a_step_is_an_event(self, s: SystemUnderTest) -> None:
+        s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+        payment_id = opened(s)
+
+        s.wait(MINUTE)
+
+        saga = s.saga(payment_id)
+        started = [
+            event.step
+            for event in s.applications.sagas.history(saga.id)
+            if isinstance(event, PaymentSaga.StepStarted)
+        ]
+        assert started.count(Step.OPEN_AT_GATEWAY) == 2
+        assert saga.steps[Step.OPEN_AT_GATEWAY].attempts == 2
 
 
 class TestManualCapture:

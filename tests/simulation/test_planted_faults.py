@@ -8,7 +8,7 @@ import pytest
 from domain import belief
 from domain.belief import Judgement, Verdict
 from domain.gateway_report import GatewayReport
-from domain.payment import ALLOWED
+from domain.payment import ALLOWED, Payment
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import PaymentStatus
 from domain.saga_calls import SagaCalls
@@ -16,6 +16,7 @@ from domain.saga_compensation import SagaCompensation
 from domain.saga_hearing import SagaHearing
 from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, Step
+from system.following import Following
 from tests.simulation.runs import Failure, run
 
 SEEDS_MAX = 400
@@ -142,3 +143,30 @@ def test_a_status_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -
 
     assert failure is not None
     assert "the status went from" in failure.what
+
+
+@pytest.mark.parametrize(
+    ("follower", "deaf_to", "what"),
+    [
+        ("Agenda", PaymentSaga.DeadlineSet, "hangs"),
+        ("Confirmations", Payment.Refunded, "the merchant was not told"),
+        ("Operations", PaymentSaga.ReportDoubted, "a doubt without a security event"),
+        ("Payments", PaymentSaga.RefundSettled, "a refund hangs"),
+        ("PaymentsView", Payment.Refunded, "the view"),
+    ],
+)
+def test_a_follower_that_does_not_listen_is_seen(
+    monkeypatch: pytest.MonkeyPatch, follower: str, deaf_to: type, what: str
+) -> None:
+    honest = Following._apply
+
+    def listens_to_all_but_one(self: Following, event: Any, work: Any) -> None:
+        if not (self.follower.name == follower and isinstance(event, deaf_to)):
+            honest(self, event, work)
+
+    monkeypatch.setattr(Following, "_apply", listens_to_all_but_one)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert what in failure.what

@@ -286,6 +286,8 @@ class Model:
     def ask(self, which: UUID, amount: Money) -> None:
         """A refund is asked for."""
         if which in self.refunds:
+            if self.refunds[which][0] != amount.amount:
+                raise IdempotencyKeyReused
             return
         if self.status != "completed":
             raise InvalidTransition("refunded", self.status, [])
