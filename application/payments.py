@@ -9,9 +9,9 @@ from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
 from application.vault import Vault
 from domain.client import ClientInfo
+from domain.keyed_request import IdempotencyKeyReused
 from domain.money import Money
 from domain.payment import Payment
-from domain.payment_terms import IdempotencyKeyReused
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ class Payments(EventLog[Payment]):
     def _recorded_before(self, payment_id: UUID, request: NewPayment) -> Payment:
         payment = self.get(payment_id)
         if payment.request_fingerprint != request.fingerprint:
-            raise IdempotencyKeyReused(
-                "this Idempotency-Key was used with another request: send a new key"
-            )
+            raise IdempotencyKeyReused
         return payment
 
     def cancel(self, payment_id: UUID, reason: str) -> Payment:
@@ -104,14 +102,14 @@ class Payments(EventLog[Payment]):
     ) -> Payment:
         """Asks for captured money to be given back, all that is left unless an amount is given.
 
-        A `refund_id` derived from an idempotency key meets the refund that was recorded first.
-
         Raises:
             AggregateNotFoundError: there is no such payment.
-            IdempotencyKeyReused: that refund was asked for with another amount or reason.
             InvalidTransition: nothing of it can be refunded.
             RefundExceedsCaptured: more than is left.
         """
-        return self.change(
-            payment_id, lambda payment: payment.request_refund(refund_id, amount, reason)
-        )
+
+        def ask(payment: Payment) -> None:
+            money = payment.amount_refundable if amount is None else amount
+            payment.request_refund(refund_id, money, reason)
+
+        return self.change(payment_id, ask)

@@ -53,12 +53,6 @@ class UnknownRefund(DomainError):
     code = "unknown_refund"
 
 
-class IdempotencyKeyReused(DomainError):
-    """The key was used before for another request (contract 3)."""
-
-    code = "idempotency_key_reused"
-
-
 @dataclass(frozen=True)
 class NextAction:
     """What the customer has to do next: pay on the page at `url`, before `expires_at`."""
@@ -86,5 +80,3 @@ class Refund:
     reason: str | None
     created_at: datetime
     transaction_ref: str | None = None
-    asked: Money | None = None
-    """What the request named; None where it was all that was left, or nobody asked us."""

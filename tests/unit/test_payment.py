@@ -21,7 +21,6 @@ from domain.payment import (
     RefundExceedsCaptured,
     UnknownRefund,
 )
-from domain.payment_terms import IdempotencyKeyReused
 from tests.unit.domain_kit import (
     NOW,
     PAGE_REF,
@@ -122,25 +121,6 @@ def test_two_equal_refunds_are_two_refunds() -> None:
         refund(payment, 0, "3.00")
         refund(payment, 1, "3.00")
     assert len(payment.refunds) == 2
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "reason"),
-    [("4.00", None, None), (None, "10.00", None), ("4.00", "5.00", None), ("4.00", "4.00", "x")],
-)
-def test_a_refund_is_repeated_only_by_the_same_request(
-    first: str | None, second: str | None, reason: str | None
-) -> None:
-    def sar(amount: str | None) -> Money | None:
-        return money(amount, "SAR") if amount else None
-
-    with at():
-        payment = completed()
-        payment.request_refund(REFUNDS[0], sar(first), None)
-        payment.request_refund(REFUNDS[0], sar(first), None)
-        with pytest.raises(IdempotencyKeyReused):
-            payment.request_refund(REFUNDS[0], sar(second), reason)
-    assert len(payment.refunds) == 1
 
 
 def test_a_refund_in_another_currency_is_refused() -> None:
@@ -286,8 +266,6 @@ class Model:
     def ask(self, which: UUID, amount: Money) -> None:
         """A refund is asked for."""
         if which in self.refunds:
-            if self.refunds[which][0] != amount.amount:
-                raise IdempotencyKeyReused
             return
         if self.status != "completed":
             raise InvalidTransition("refunded", self.status, [])
