@@ -1,8 +1,7 @@
-"""Events, positions and rows go into PostgreSQL together, in order, or not at all."""
+"""Events, positions and rows go into PostgreSQL together, or not at all."""
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -19,7 +18,7 @@ from system.persistence.postgres import PostgresPersistence, PostgresRecorder
 from system.persistence.reached import Reached
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import SAGAS_VIEW, Table
-from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
+from tests.integration.production_kit import kill_connections, store
 
 AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
 NOTES = Table(
@@ -167,78 +166,6 @@ def test_a_log_works_on_after_all_its_connections_were_cut(
     assert log.insert_events(events(2), rows=[saga_row(1)])
     kill_connections(database_url)
     assert len(log.select_events(AGGREGATE)) == 2
-
-
-@contextmanager
-def held_open(database_url: str, log: PostgresRecorder) -> Iterator[psycopg.Connection]:
-    """A transaction that has appended an event, holds the log's lock, and is not committed."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            b"SELECT * FROM payments_append(ARRAY[%s]::uuid[], ARRAY[1]::bigint[], ARRAY['t'], "
-            b"ARRAY['\\x00'::bytea], NULL, NULL, NULL)",
-            (uuid4(),),
-        )
-        yield connection
-
-
-def test_no_reader_steps_over_a_transaction_held_open(
-    database_url: str, log: PostgresRecorder
-) -> None:
-    log.insert_events(events(1))
-    written = threading.Event()
-
-    def write() -> None:
-        log.insert_events(events(2))
-        written.set()
-
-    with held_open(database_url, log) as connection:
-        writer = threading.Thread(target=write)
-        writer.start()
-        assert not written.wait(0.3)
-        assert len(positions(log)) == 1
-        connection.commit()
-    assert written.wait(PATIENCE_SECONDS)
-    writer.join()
-    read = positions(log)
-    assert len(read) == 3
-    assert read == sorted(read)
-
-
-def test_a_tailing_reader_misses_nothing_while_many_write(log: PostgresRecorder) -> None:
-    seen: list[int] = []
-    writers_done = threading.Event()
-
-    def write() -> None:
-        for _ in range(40):
-            log.insert_events(events(1, of=uuid4()))
-
-    def tail() -> None:
-        last = 0
-        while True:
-            is_over = writers_done.is_set()
-            page = log.select_notifications(last, 50, inclusive_of_start=False)
-            seen.extend(n.id for n in page)
-            last = page[-1].id if page else last
-            if is_over and not page:
-                return
-
-    writers = [threading.Thread(target=write) for _ in range(5)]
-    reader = threading.Thread(target=tail)
-    for thread in (*writers, reader):
-        thread.start()
-    for writer in writers:
-        writer.join()
-    writers_done.set()
-    reader.join()
-    assert seen == positions(log)
-    assert len(seen) == 200
-
-
-def test_other_logs_are_not_held_up(
-    database_url: str, persistence: PostgresPersistence, log: PostgresRecorder
-) -> None:
-    with held_open(database_url, log):
-        assert recorder(persistence, "webhooks").insert_events(events(1))
 
 
 KEYS = st.tuples(st.sampled_from(["x", "y"]), st.integers(1, 2))
