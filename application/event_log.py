@@ -231,14 +231,14 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         command.is_recorded = True
 
     def record(self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()) -> None:
-        """Records pending events and row changes in one transaction, and returns when they are on
-        the disk. Where there are none it waits for what the decision to do nothing rests on.
+        """Records pending events and row changes in one transaction.
 
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first.
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        self.events.put(events, rows=list(rows))
+        if rows or events:
+            self.events.put(events, rows=list(rows))
 
 
 class Work(ProcessingEvent[UUID]):

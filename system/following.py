@@ -21,6 +21,7 @@ from domain.event import PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
 from system.log_tail import LogTail
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
+from system.persistence.reached import Reached
 
 log = structlog.get_logger(__name__)
 
@@ -72,8 +73,8 @@ class FollowerParking:
 class Following:
     """One follower on one log, remembering how far it has come.
 
-    Correctness does not rest on that memory: a position is recorded only if it is ahead of the
-    one in the store, and a batch that lost the race is taken again from the recorded position.
+    Correctness does not rest on that memory: a batch is recorded only if it begins at the position
+    in the store, and one that lost the race is taken again from the recorded position.
     Without `parking` an event that cannot be taken in is raised, again and again. With
     `defers_positions` a batch in which nothing concerns the follower is passed over in memory,
     until `record_position`.
@@ -102,6 +103,7 @@ class Following:
         self._races_lost = 0
         self._early = 0
         self._position: int | None = None
+        self._recorded = 0
         self._concerns: dict[str, bool] = {}
         self._is_projection = isinstance(follower, Projection)
         self._foresees = (
@@ -112,7 +114,8 @@ class Following:
     def position(self) -> int:
         """The position of the last notification that was taken in; 0 before the first."""
         if self._position is None:
-            self._position = self.follower.recorder.max_tracking_id(self.leader.name) or 0
+            self._recorded = self.follower.recorder.max_tracking_id(self.leader.name) or 0
+            self._position = self._recorded
         return self._position
 
     @property
@@ -126,25 +129,26 @@ class Following:
         return self._early > 0
 
     def forget_position(self) -> None:
-        """Reads the position from the store next time: somebody else may have moved it."""
+        """Reads the position from the store next time, and what is parked: somebody else may have
+        moved it, and parked what stood in between."""
         self._position = None
         self.is_ahead = False
+        if self._parking is not None:
+            self._parking.forget()
 
     def record_position(self) -> None:
         """Records the position, if it is ahead of the one in the store.
 
         Raises:
-            IntegrityError: somebody else has recorded a later one.
+            IntegrityError: the one in the store is not where this process left it.
         """
         if not self.is_ahead:
             return
-        reached = Tracking(self.leader.name, self.position)
         try:
-            self.follower.record_batch(self._work(reached))
+            self._record(self._work(self._reached(self.position)))
         except IntegrityError:
             self.forget_position()
             raise
-        self.is_ahead = False
 
     def advance(self) -> int:
         """Takes in the next batch and returns how many notifications it held.
@@ -239,9 +243,9 @@ class Following:
         except Exception:
             log.exception("event_unreadable", topic=notification.topic, position=notification.id)
             payment_id = UUID(str(notification.originator_id))
-        work = self._work(Tracking(self.leader.name, notification.id))
+        work = self._work(self._reached(notification.id))
         work.change(self._parked(notification, payment_id, str(error), self._attempts))
-        self.follower.record_batch(work)
+        self._record(work)
         self._parking.forget()
         log.error(
             "event_parked",
@@ -254,7 +258,7 @@ class Following:
 
     def _take_in(self, notifications: Sequence[Notification]) -> None:
         last = notifications[-1].id
-        work = self._work(Tracking(self.leader.name, last))
+        work = self._work(self._reached(last))
         concerning = [
             (index, notification)
             for index, notification in enumerate(notifications)
@@ -264,9 +268,10 @@ class Following:
             work.load(self._foreseen([notification for _, notification in concerning]))
         for index, notification in concerning:
             self._take_in_one(index, notification, work)
-        self.is_ahead = self._defers_positions and not concerning
-        if not self.is_ahead:
-            self.follower.record_batch(work)
+        if self._defers_positions and not concerning:
+            self.is_ahead = True
+        else:
+            self._record(work)
         self._position = last
 
     def _take_in_one(self, index: int, notification: Notification, work: Work) -> None:
@@ -308,6 +313,15 @@ class Following:
         event = self.leader.mapper.to_domain_event(notification)
         assert isinstance(event, PaySagaAggregate.Event)
         return event
+
+    def _reached(self, position: int) -> Reached:
+        return Reached(self.leader.name, position, self._recorded)
+
+    def _record(self, work: Work) -> None:
+        self.follower.record_batch(work)
+        assert work.tracking is not None
+        self._recorded = work.tracking.notification_id
+        self.is_ahead = False
 
     def _work(self, tracking: Tracking) -> Work:
         return Work(self.follower, tracking)  # type: ignore[arg-type]

@@ -10,7 +10,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
-from system.persistence.log_function import FLUSH
+from system.persistence.reached import starts_at
 
 VERSION_MAX = 2**63 - 1
 
@@ -25,7 +25,7 @@ class LogQueries:
 
     def __init__(self, table: str, function: str) -> None:
         events, append = Identifier(table), Identifier(function)
-        call = "SELECT * FROM {}({}, %b::text, %b::bigint)"
+        call = "SELECT * FROM {}({}, %b::text, %b::bigint, %b::bigint)"
         self._append_one = SQL(call).format(append, SQL(ONE)).as_bytes()
         self._append_many = SQL(call).format(append, SQL(MANY)).as_bytes()
         self._of_aggregate = (
@@ -62,7 +62,9 @@ class LogQueries:
     ) -> Cursor[Row]:
         """Calls the append function; the new positions are in the cursor."""
         reached = (
-            (tracking.application_name, tracking.notification_id) if tracking else (None, None)
+            (tracking.application_name, tracking.notification_id, starts_at(tracking))
+            if tracking
+            else (None, None, None)
         )
         if len(events) == 1:
             [event] = events
@@ -101,11 +103,6 @@ class LogQueries:
         """Up to `limit` events of the log behind a position, in order."""
         cursor = _execute(connection, self._after, (position, limit))
         return [Notification(*row) for row in cursor]
-
-
-def flush(connection: Connection[DictRow]) -> None:
-    """Waits until everything that was committed so far is on the disk."""
-    _execute(connection, FLUSH, ())
 
 
 def _execute(

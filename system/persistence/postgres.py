@@ -32,7 +32,7 @@ from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
 from system.persistence.borrowing import Borrowed
 from system.persistence.log_function import create_append_function
-from system.persistence.log_queries import VERSION_MAX, LogQueries, flush
+from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import TABLES, Table
 
@@ -174,38 +174,13 @@ class PostgresRecorder(PostgresProcessRecorder):
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
-        """Records a batch, and returns the positions of its events.
-
-        What a follower records does not wait for the disk: should the server crash in the next
-        second, its position, events and rows are lost together and made again from the same
-        events, and whatever is committed later with waiting, such as a claim on the agenda, takes
-        them along. Everybody else's does. So does a command that came second, and one that found
-        nothing to record: they answer from what others recorded.
-        """
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
         with Borrowed(self.datastore) as connection:
-            if tracking is not None:
-                return self._insert(connection, stored_events, tracking, rows)
-            try:
-                return self._insert(connection, stored_events, None, rows)
-            finally:
-                if not connection.closed:
-                    flush(connection)
-
-    def _insert(
-        self,
-        connection: Connection[DictRow],
-        stored_events: Sequence[StoredEvent],
-        tracking: Tracking | None,
-        rows: Sequence[RowChange],
-    ) -> list[int]:
-        if rows:
-            return self._insert_with_rows(connection, stored_events, tracking, rows)
-        if not stored_events and tracking is None:
-            return []
-        cursor = self._queries.append(connection, stored_events, tracking)
-        return [position for (position,) in cursor]
+            if rows:
+                return self._insert_with_rows(connection, stored_events, tracking, rows)
+            cursor = self._queries.append(connection, stored_events, tracking)
+            return [position for (position,) in cursor]
 
     def _insert_with_rows(
         self,
