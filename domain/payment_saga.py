@@ -157,6 +157,16 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             """Nothing changes: the report itself is applied by the events that follow."""
 
+    class Hurried(Event):
+        """The customer seems to be done: the saga asks earlier, see the deadline that follows."""
+
+        event_type = PaymentEventType.SAGA_HURRIED
+        priority = Priority.LOW
+        reason: str
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.times_hurried += 1
+
     class ReportDoubted(Event):
         event_type = PaymentEventType.SAGA_REPORT_DOUBTED
         priority = Priority.CRITICAL
@@ -400,6 +410,7 @@ class PaymentSaga(PaySagaAggregate):
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
         self.deadlines: dict[Deadline, datetime] = {}
+        self.times_hurried = 0
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}
         self.is_closing = False

@@ -25,6 +25,9 @@ from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
 from domain.saga_values import Closing
 
+HURRIES_MAX = 5
+"""How often one saga may be made to ask early: anybody can come to the return address."""
+
 HASTY_QUESTIONS = 10
 """How often a refund that nobody here asked for is asked about before that is left to the days."""
 
@@ -132,6 +135,19 @@ class SagaDecider:
             self._compensation.watch_what_is_held()
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
         self._conclude()
+
+    def hurry(self, reason: str) -> None:
+        """The customer seems to be done: unless the gateway tells us first, it is asked soon."""
+        due_at = self.saga.deadlines.get(Deadline.RECONCILE)
+        soon = self.now + self.timings.hurry_after
+        if due_at is None or due_at <= soon or not self.saga.is_running(Step.AWAIT_CUSTOMER):
+            return
+        if self.saga.times_hurried < HURRIES_MAX:
+            self._trigger(PaymentSaga.Hurried, reason=reason)
+            self._trigger(
+                PaymentSaga.DeadlineCleared, deadline=Deadline.RECONCILE, due_at=due_at
+            )
+            self._calls.set_deadline(Deadline.RECONCILE, soon)
 
     @property
     def _is_awaiting_customer(self) -> bool:

@@ -20,12 +20,15 @@ from system.circuits import Circuits
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
+from system.payment_finder import PaymentFinder
+from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
 from system.runner import Runner
 from system.work_item import WorkKind
 
 DEADLINE_THREADS = 4
+MATCH_THREADS = 1
 QUERY_DEADLINE_MS = 60_000
 """How long a query may be repeated in all; afterwards the saga decides."""
 
@@ -60,6 +63,11 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
         timings=settings.saga_timings,
         gateway_name=PROVIDER_PAYTABS,
     )
+
+
+def build_finder(applications: Applications, persistence: PostgresPersistence) -> PaymentFinder:
+    """Finds payments by cart in their log, by transaction in the view."""
+    return PaymentFinder(applications.payments, PaymentQueries(persistence).payment_of)
 
 
 def build_gateway(settings: Settings) -> GuardedGateway:
@@ -144,12 +152,14 @@ class Worker:
                 ),
                 to_json=write_json,
                 public_url=settings.base_url,
+                finder=build_finder(self._applications, self._persistence),
             ),
             self._applications.clock,
             threads={
                 WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
                 WorkKind.CONFIRMATION: settings.dispatcher_threads,
                 WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
+                WorkKind.WEBHOOK_MATCH: MATCH_THREADS,
             },
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),

@@ -17,6 +17,7 @@ from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 LOG_NAMES: tuple[str, ...] = tuple(PAYSAGA.nodes)
 """The names of all applications; each has its log under that name."""
@@ -47,6 +48,7 @@ class Applications:
         self.agenda = Agenda(persistence, clock)
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
+        self.webhooks_view = WebhooksView(persistence, clock)
         self.by_name: dict[str, EventLog[Any]] = {
             application.name: application
             for application in vars(self).values()

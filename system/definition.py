@@ -11,6 +11,7 @@ from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 PAYSAGA = System(
     pipes=[
@@ -22,8 +23,10 @@ PAYSAGA = System(
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [WebhooksFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        [WebhooksFollower, WebhooksView],
     ]
 )
 """Each pipe reads from left to right: the right one follows the left one's log."""

@@ -1,5 +1,6 @@
 """The agenda: one row per piece of work that touches the world (design 5)."""
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -9,13 +10,18 @@ from application.rows import Delete, RowChange, Upsert
 from domain.confirmation import Confirmation
 from domain.event import PaySagaAggregate
 from domain.payment_saga import PaymentSaga
+from domain.webhook import UNKNOWN_PAYMENT, Webhook
 from system.followers.base import Projection
 from system.persistence.tables import AGENDA
 from system.work_item import WorkKind
 
 
+MATCH_AFTER = timedelta(seconds=2)
+"""When to look for the payment of a webhook that came before anybody knew it."""
+
+
 class Agenda(Projection):
-    """Follows PaymentSagas and Confirmations. Never rebuilt: that would do the work again.
+    """Follows PaymentSagas, Webhooks and Confirmations. Never rebuilt: that would do the work again.
 
     Rows go when the work is done, in the transaction that records its result; what is removed
     here is work that was called off.
@@ -45,6 +51,17 @@ class Agenda(Projection):
         return [Delete(AGENDA.name, (_deadline_id(event),))]
 
     @project.register
+    def _(self, event: Webhook.Failed) -> list[RowChange]:
+        """Looks for the payment later. The column `payment_id` holds the webhook's own id: there
+        is no payment."""
+        if event.reason != UNKNOWN_PAYMENT:
+            return []
+        webhook_id = event.originator_id
+        due_at = event.timestamp + MATCH_AFTER
+        kind = WorkKind.WEBHOOK_MATCH
+        return [_due(event, webhook_id, kind, payment_id=webhook_id, due_at=due_at)]
+
+    @project.register
     def _(self, event: Confirmation.Requested) -> list[RowChange]:
         kind = WorkKind.CONFIRMATION
         return [_due(event, event.originator_id, kind, due_at=event.timestamp)]
@@ -61,7 +78,7 @@ def _due(event: PaySagaAggregate.Event, work_id: UUID, kind: WorkKind, **columns
         {
             "kind": kind.value,
             "aggregate_id": event.originator_id,
-            "payment_id": event.payment_id,  # type: ignore[attr-defined]
+            "payment_id": getattr(event, "payment_id", None),
             "detail": None,
             "attempts": 0,
             "claimed_by": None,
