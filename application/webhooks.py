@@ -78,9 +78,7 @@ class Webhooks(EventLog[Webhook]):
             webhook.fail(UNKNOWN_PAYMENT)
         return webhook
 
-    def match(
-        self, webhook_id: UUID, payment_id: UUID, rows: Sequence[RowChange] = ()
-    ) -> Webhook:
+    def match(self, webhook_id: UUID, payment_id: UUID, rows: Sequence[RowChange] = ()) -> Webhook:
         """The payment of a webhook has turned up; harmless when it was known before.
 
         Raises:

@@ -144,9 +144,7 @@ class SagaDecider:
             return
         if self.saga.times_hurried < HURRIES_MAX:
             self._trigger(PaymentSaga.Hurried, reason=reason)
-            self._trigger(
-                PaymentSaga.DeadlineCleared, deadline=Deadline.RECONCILE, due_at=due_at
-            )
+            self._trigger(PaymentSaga.DeadlineCleared, deadline=Deadline.RECONCILE, due_at=due_at)
             self._calls.set_deadline(Deadline.RECONCILE, soon)
 
     @property

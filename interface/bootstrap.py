@@ -76,7 +76,7 @@ def build_gateway(settings: Settings) -> GuardedGateway:
     Raises:
         InvalidSettings: there is no PayTabs profile.
     """
-    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_server_key
+    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_request_key
     base_url = settings.gateway_url
     if profile_id is None or server_key is None or base_url is None:
         raise InvalidSettings(
@@ -86,9 +86,7 @@ def build_gateway(settings: Settings) -> GuardedGateway:
             ]
         )
     client = PayTabsClient(
-        PayTabsConfig(
-            profile_id=profile_id, server_key=server_key.get_secret_value(), base_url=base_url
-        )
+        PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
     )
     retrying = Retrying(
         settings.retry_max_attempts,

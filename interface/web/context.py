@@ -15,9 +15,11 @@ from interface.settings import Settings
 from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
+from system.payment_finder import PaymentFinder
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
+from system.persistence.webhook_queries import WebhookQueries
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
@@ -101,6 +103,8 @@ class WebContext:
     persistence: PostgresPersistence
     applications: Applications
     queries: PaymentQueries
+    webhook_queries: WebhookQueries
+    finder: PaymentFinder
     waiter: PageWaiter
     circuits: CircuitBoard
     rate_limits: RateLimits

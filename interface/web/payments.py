@@ -122,7 +122,8 @@ def list_payments(query: ListQuery) -> Response:
     place = place_of(query.cursor) if query.cursor else None
     rows = web().queries.list(wanted, query.limit + 1, place)
     page = rows[: query.limit]
-    next_cursor = cursor_of(page[-1]) if len(rows) > query.limit else None
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["created_at"], last["payment_id"]) if last else None
     return json_response(list_document([row_document(row) for row in page], next_cursor))
 
 

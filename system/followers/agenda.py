@@ -15,13 +15,13 @@ from system.followers.base import Projection
 from system.persistence.tables import AGENDA
 from system.work_item import WorkKind
 
-
 MATCH_AFTER = timedelta(seconds=2)
 """When to look for the payment of a webhook that came before anybody knew it."""
 
 
 class Agenda(Projection):
-    """Follows PaymentSagas, Webhooks and Confirmations. Never rebuilt: that would do the work again.
+    """Follows PaymentSagas, Webhooks and Confirmations. Never rebuilt: that would do the work
+    again.
 
     Rows go when the work is done, in the transaction that records its result; what is removed
     here is work that was called off.

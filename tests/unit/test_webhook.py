@@ -175,7 +175,12 @@ def test_a_webhook_that_came_too_early_is_matched_when_its_payment_turns_up() ->
         webhook = s.applications.webhooks.get(webhook_id)
         assert (webhook.payment_id, webhook.status) == (payment_id, "processed")
         types = [e["type"] for e in s.events() if e["aggregateId"] == str(webhook_id)]
-        assert types == ["webhook.received", "webhook.failed", "webhook.matched", "webhook.processed"]
+        assert types == [
+            "webhook.received",
+            "webhook.failed",
+            "webhook.matched",
+            "webhook.processed",
+        ]
         matched = next(e for e in s.events() if e["type"] == "webhook.matched")
         assert matched["correlationId"] == s.payment(payment_id).correlation_id
 
@@ -220,10 +225,15 @@ def test_a_replayed_webhook_is_told_to_the_saga_and_changes_no_money() -> None:
         webhook = s.applications.webhooks.get(webhook_id)
         assert (webhook.status, webhook.outcome) == ("processed", "paid")
         types = [e["type"] for e in s.events() if e["aggregateId"] == str(webhook_id)]
-        assert types == ["webhook.received", "webhook.processed"] + [
-            "webhook.replayed",
-            "webhook.processed",
-        ] * 3
+        assert (
+            types
+            == ["webhook.received", "webhook.processed"]
+            + [
+                "webhook.replayed",
+                "webhook.processed",
+            ]
+            * 3
+        )
         s.wait(timedelta(days=2))
         assert s.payment(payment_id).version == before
         assert s.gateway.net_of(payment_id) == money("10.00", "SAR").amount
