@@ -226,7 +226,7 @@ class Settings(BaseSettings):
     @field_validator("paytabs_server_key")
     @classmethod
     def _check_server_key(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
+        if value:
             read_server_keys(value.get_secret_value())
         return value
 

@@ -17,9 +17,8 @@ class ServerKey:
     profile_id: int | None = None
 
     def may_sign_for(self, profile: object) -> bool:
-        """True when the key may sign a message that names this profile; a message that names
-        none is anybody's."""
-        return self.profile_id is None or profile is None or str(profile) == str(self.profile_id)
+        """True when the key may sign a message that names this profile."""
+        return self.profile_id is None or str(profile) == str(self.profile_id)
 
 
 def read_server_keys(text: str) -> tuple[ServerKey, ...]:

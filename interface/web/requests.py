@@ -38,7 +38,7 @@ class JsonRequest(Request):
 
     def whole_body(self) -> bytes:
         """The body. One that comes in chunks, without its length, would otherwise be cut off
-        silently at the limit.
+        silently at the limit, and one whose connection broke would be taken for whole.
 
         Raises:
             RequestEntityTooLarge: it is longer than `MAX_CONTENT_LENGTH`.
@@ -49,6 +49,8 @@ class JsonRequest(Request):
             is_full = self.content_length is None and len(body) == self.max_content_length
             if is_full and self.environ["wsgi.input"].read(1):
                 raise RequestEntityTooLarge
+            if len(body) < (self.content_length or 0):
+                raise OSError("it is shorter than its Content-Length")
         except (OSError, ParseException) as error:
             raise Problem("bad_request", f"the body cannot be read to its end: {error}") from None
         return body

@@ -114,7 +114,6 @@ def test_no_card_no_cvv_and_no_key_is_in_the_database(home: House) -> None:
     live_through_everything(home)
     home.api.becomes(home.api.data("/v1/payments", limit=100)[-1]["paymentId"], "completed")
     kept = everything_in(str(home.settings.database_url))
-    assert "payment.completed" not in kept, "events are kept by topic"
     assert "Payment.Completed" in kept
     assert "TST2620100000077" in kept
     spellings = [VISA, "4111 1111 1111 1111", "4111-1111-1111-1111", MASTERCARD]

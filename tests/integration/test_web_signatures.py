@@ -64,7 +64,6 @@ GOOD = sign_body(KEY, BODY)
         (GOOD.upper(), "signature_malformed"),
         (f"sha256={GOOD}", "signature_malformed"),
         (f"{GOOD}, {GOOD}", "signature_malformed"),
-        (f" {GOOD}x", "signature_malformed"),
         ("g" * 64, "signature_malformed"),
         ("0" * 64, "signature_wrong"),
         (sign_body("another-key", BODY), "signature_wrong"),
@@ -174,7 +173,6 @@ def signed_with(key: str, profile: object) -> tuple[bytes, str]:
         (OLD, None),
         (FOREIGN, 90002),
         (FOREIGN, "90002"),
-        (FOREIGN, None),
     ],
 )
 def test_every_active_key_verifies_while_one_is_rotated(
@@ -183,7 +181,7 @@ def test_every_active_key_verifies_while_one_is_rotated(
     assert rotating.notify(*signed_with(key, profile)).status_code == 200
 
 
-@pytest.mark.parametrize("profile", [90001, "90001", 0, {}, [], True, "x"])
+@pytest.mark.parametrize("profile", [90001, "90001", 0, {}, [], True, "x", None])
 def test_a_key_of_one_profile_signs_for_no_other(rotating: House, profile: object) -> None:
     answer = rotating.notify(*signed_with(FOREIGN, profile))
     assert answer.status_code == 401
