@@ -15,6 +15,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting
 from interface.json_text import read_json, write_json
+from interface.paytabs.cards import mask_card_numbers
 from interface.settings import ApiKey, Role
 from interface.web.context import web
 from interface.web.problems import Problem, escaped, invalid
@@ -179,7 +180,7 @@ def _event_context() -> EventContext:
         user_id=_header("X-User-Id") or (g.api_key.name if g.api_key else None),
         session_id=_header("X-Session-Id"),
         ip_address=request.remote_addr,
-        user_agent=_header("User-Agent"),
+        user_agent=mask_card_numbers(_header("User-Agent") or "") or None,
         trace_id=trace.group(1) if trace else None,
         span_id=trace.group(2) if trace else None,
     )
