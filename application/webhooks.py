@@ -86,16 +86,14 @@ class Webhooks(EventLog[Webhook]):
         """
         return self.change(webhook_id, lambda webhook: webhook.match(payment_id), rows)
 
-    def replay(
-        self, webhook_id: UUID, replay_id: UUID, actor: str, payment_id: UUID | None
-    ) -> Webhook:
+    def replay(self, webhook_id: UUID, actor: str, payment_id: UUID | None) -> Webhook:
         """An operator has the saga told again; harmless however often.
 
         Raises:
             AggregateNotFoundError: there is no such webhook.
             WebhookUnreadable, PaymentUnknown: see `Webhook.replay`.
         """
-        return self.change(webhook_id, lambda webhook: webhook.replay(replay_id, actor, payment_id))
+        return self.change(webhook_id, lambda webhook: webhook.replay(actor, payment_id))
 
 
 def webhook_id_of(said: GatewayReport | Unreadable, body_digest: str) -> UUID:

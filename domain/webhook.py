@@ -79,12 +79,10 @@ class Webhook(PaySagaAggregate):
         event_type = PaymentEventType.WEBHOOK_REPLAYED
         payment_id: UUID
         report: GatewayReport
-        replay_id: UUID
         actor: str
 
         def apply(self, aggregate: "Webhook") -> None:
             aggregate.payment_id = self.payment_id
-            aggregate.replay_ids.add(self.replay_id)
             aggregate.begin_again()
 
     class Processed(PaySagaAggregate.Event):
@@ -114,7 +112,6 @@ class Webhook(PaySagaAggregate):
         self.outcome: str | None = None
         self.reason: str | None = None
         self.times_seen = 1
-        self.replay_ids: set[UUID] = set()
 
     @classmethod
     def receive(cls, webhook_id: UUID, **received: Any) -> "Webhook":
@@ -143,16 +140,13 @@ class Webhook(PaySagaAggregate):
         if self.is_unmatched:
             self.trigger_event(self.Matched, payment_id=payment_id, report=self.report)
 
-    def replay(self, replay_id: UUID, actor: str, payment_id: UUID | None) -> None:
-        """The saga is told once more what it was told before, the same way. The same `replay_id`
-        again changes nothing.
+    def replay(self, actor: str, payment_id: UUID | None) -> None:
+        """The saga is told once more what it was told before, the same way.
 
         Raises:
             WebhookUnreadable: there is nothing to tell.
             PaymentUnknown: there is nobody to be told; `payment_id` is the payment found now.
         """
-        if replay_id in self.replay_ids:
-            return
         if self.report is None:
             raise WebhookUnreadable(
                 "nothing in this webhook can be relied on: compare its payload with the payment, "
@@ -161,13 +155,7 @@ class Webhook(PaySagaAggregate):
         found = self.payment_id or payment_id
         if found is None:
             raise PaymentUnknown("no payment has this cart or this transaction so far")
-        self.trigger_event(
-            self.Replayed,
-            payment_id=found,
-            report=self.report,
-            replay_id=replay_id,
-            actor=actor,
-        )
+        self.trigger_event(self.Replayed, payment_id=found, report=self.report, actor=actor)
 
     def process(self, payment_id: UUID, outcome: str) -> None:
         """The saga has taken note; `outcome` is its verdict."""

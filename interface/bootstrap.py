@@ -158,6 +158,7 @@ class Worker:
                 WorkKind.CONFIRMATION: settings.dispatcher_threads,
                 WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
                 WorkKind.WEBHOOK_MATCH: MATCH_THREADS,
+                WorkKind.INSTALMENT: DEADLINE_THREADS,
             },
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),

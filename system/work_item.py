@@ -18,6 +18,7 @@ class WorkKind(StrEnum):
     SAGA_DEADLINE = "saga_deadline"
     CONFIRMATION = "confirmation"
     WEBHOOK_MATCH = "webhook_match"
+    INSTALMENT = "instalment"
 
 
 @dataclass(frozen=True)

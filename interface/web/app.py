@@ -9,6 +9,7 @@ from interface.bootstrap import build_applications, build_finder, open_persisten
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
+from interface.web.contracts import contracts
 from interface.web.health import health
 from interface.web.notifications import notifications
 from interface.web.payments import payments
@@ -18,6 +19,7 @@ from interface.web.requests import JsonRequest, begin, end
 from interface.web.way_back import way_back
 from interface.web.webhooks import webhooks
 from system.listener import Listener
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
 from system.persistence.webhook_queries import WebhookQueries
@@ -64,6 +66,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         queries=PaymentQueries(persistence),
         webhook_queries=WebhookQueries(persistence),
         finder=build_finder(applications, persistence),
+        contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
@@ -75,6 +78,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(contracts)
     app.register_api(circuit_breakers)
     app.register_api(notifications)
     app.register_api(webhooks)
@@ -90,4 +94,6 @@ def _add_headers(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     if "correlation_id" in g:
         response.headers["X-Correlation-Id"] = g.correlation_id
+    if response.status_code < 400 and g.get("command") and g.command.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
     return response

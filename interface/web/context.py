@@ -16,6 +16,7 @@ from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
 from system.payment_finder import PaymentFinder
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
@@ -105,6 +106,7 @@ class WebContext:
     queries: PaymentQueries
     webhook_queries: WebhookQueries
     finder: PaymentFinder
+    contract_queries: ContractQueries
     waiter: PageWaiter
     circuits: CircuitBoard
     rate_limits: RateLimits

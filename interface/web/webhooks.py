@@ -19,9 +19,9 @@ from interface.web.documents import (
     place_of,
     webhook_document,
 )
-from interface.web.models import WebhookPath, WebhookQuery
+from interface.web.models import NoMembers, WebhookPath, WebhookQuery
 from interface.web.problems import Problem
-from interface.web.requests import idempotent_id, needs
+from interface.web.requests import needs
 from system.event_status import event_statuses
 from system.persistence.webhook_queries import WebhookFilter
 
@@ -65,19 +65,17 @@ def get_webhook(path: WebhookPath) -> Response:
 
 @webhooks.post("/<uuid:webhook_id>/replay")
 @needs(Role.ADMIN)
-def replay_webhook(path: WebhookPath) -> Response:
+def replay_webhook(path: WebhookPath, body: NoMembers) -> Response:
     """Have the saga told again what a webhook says
 
     It goes the way of a notification that has just come; the saga knows what it knows, so that
     repeating it is harmless. A webhook whose payment was not known is matched first.
     """
-    log = web().applications.webhooks
-    webhook = _replayed(_history(path.webhook_id))
-    replay_id = idempotent_id() or web().applications.ids.uuid()
-    payment = web().finder.find(webhook.report) if webhook.report else None
-    log.replay(path.webhook_id, replay_id, g.api_key.name, payment.id if payment else None)
-    headers = {"Idempotent-Replayed": "true"} if replay_id in webhook.replay_ids else {}
-    return json_response(_document(path.webhook_id), headers=headers)
+    report = _replayed(_history(path.webhook_id)).report
+    payment = web().finder.find(report) if report else None
+    payment_id = payment.id if payment else None
+    web().applications.webhooks.replay(path.webhook_id, g.api_key.name, payment_id)
+    return json_response(_document(path.webhook_id))
 
 
 def _history(webhook_id: UUID) -> list[PaySagaAggregate.Event]:

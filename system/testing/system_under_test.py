@@ -151,7 +151,7 @@ class SystemUnderTest:
         report = webhooks.get(webhook_id).report
         payment = self.finder.find(report) if report else None
         with self.acting(actor):
-            webhooks.replay(webhook_id, self.ids.uuid(), actor, payment.id if payment else None)
+            webhooks.replay(webhook_id, actor, payment.id if payment else None)
 
     def come_back(self, payment_id: UUID) -> None:
         """The customer's browser comes back, as it does to `/v1/return/paytabs/{id}`."""

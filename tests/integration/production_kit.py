@@ -219,7 +219,7 @@ class Production:
         report = webhooks.get(webhook_id).report
         payment = self.finder.find(report) if report else None
         with context():
-            webhooks.replay(webhook_id, uuid4(), actor, payment.id if payment else None)
+            webhooks.replay(webhook_id, actor, payment.id if payment else None)
 
     def come_back(self, payment_id: UUID) -> None:
         """See `SystemUnderTest`."""
