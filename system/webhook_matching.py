@@ -12,8 +12,8 @@ from system.payment_finder import PaymentFinder
 from system.work_item import WorkItem
 
 LOOK_FOR = timedelta(days=2)
-"""How long a payment may take to turn up; the gaps between looks double, so that there are at
-most 17. Later an operator can still replay the webhook."""
+"""A look after so long is the last one. The gaps between looks double, so that there are 18 of
+them, in three days; later an operator can still replay the webhook."""
 
 
 class WebhookMatchHandler:
