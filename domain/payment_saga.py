@@ -12,7 +12,7 @@ from eventsourcing.domain import CanMutateAggregate
 from domain.belief import Verdict
 from domain.event import PaymentEventType, PaySagaAggregate, Priority
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport
+from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
@@ -328,11 +328,13 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.resolve(self.call_id)
 
-    class ForeignRefundSeen(Event):
-        """Somebody refunded some of `transaction_ref` in the gateway's dashboard."""
+    class ForeignReturnSeen(Event):
+        """Somebody gave back some of `transaction_ref` in the gateway's dashboard: refunded it, or
+        let it go where it was only authorized (`kind`)."""
 
-        event_type = PaymentEventType.SAGA_FOREIGN_REFUND_SEEN
+        event_type = PaymentEventType.SAGA_FOREIGN_RETURN_SEEN
         priority = Priority.HIGH
+        kind: TransactionKind
         transaction_ref: str
         refund_ref: str
         amount: Money
@@ -443,17 +445,6 @@ class PaymentSaga(PaySagaAggregate):
             capture=capture,
             open_until=open_until,
         )
-
-    @property
-    def carts_with_pages(self) -> list[str]:
-        """The carts for which there may be a page: all but those that the gateway refused."""
-        return [
-            call.cart_id
-            for call in self.calls.values()
-            if call.operation is Operation.OPEN_PAGE
-            and call.cart_id
-            and call.call_id not in self.refused
-        ]
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)
