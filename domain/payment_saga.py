@@ -446,6 +446,12 @@ class PaymentSaga(PaySagaAggregate):
             open_until=open_until,
         )
 
+    @property
+    def money_known(self) -> list[GatewayReport]:
+        """The transactions that brought the payment's money: the sale, or what was authorized and
+        its capture."""
+        return [money for money in (self.settlement, self.authorization) if money is not None]
+
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)
 

@@ -79,12 +79,6 @@ class SagaCalls:
         ]
 
     @property
-    def money_known(self) -> list[GatewayReport]:
-        """The transactions that brought the payment's money: the sale, or what was authorized and
-        its capture."""
-        return [money for money in (self.settlement, self.authorization) if money is not None]
-
-    @property
     def is_opening_page(self) -> bool:
         """True while a request for a page has no answer yet."""
         return any(
