@@ -13,6 +13,7 @@ from system.followers.webhooks import WebhooksFollower
 from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 PAYSAGA = System(
     pipes=[
@@ -25,9 +26,11 @@ PAYSAGA = System(
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [WebhooksFollower, Agenda],
         [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        [WebhooksFollower, WebhooksView],
         [ContractsFollower, ContractsView],
     ]
 )
