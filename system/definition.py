@@ -9,6 +9,7 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.confirmations_view import ConfirmationsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 
@@ -24,6 +25,7 @@ PAYSAGA = System(
         [ConfirmationsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        [ConfirmationsFollower, ConfirmationsView],
     ]
 )
 """Each pipe reads from left to right: the right one follows the left one's log."""

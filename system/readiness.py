@@ -11,6 +11,7 @@ from domain.gateway_call import GatewayCall
 from domain.gateway_report import PROVIDER_PAYTABS
 from system.applications import Applications
 from system.definition import PAYSAGA
+from system.persistence.confirmation_queries import confirmation_figures
 from system.persistence.postgres import PostgresPersistence, reconnecting
 
 LATEST_CALLS = 40
@@ -34,7 +35,8 @@ def readiness(
 ) -> list[Check]:
     """Checks the database, all followers of the fleet, the gateway's key and the breakers.
 
-    An open breaker is shown and is no problem: payments are taken and wait for the gateway.
+    An open breaker is shown and is no problem: payments are taken and wait for the gateway. So are
+    confirmations that were given up: it is the merchants' endpoints that do not work.
     """
     try:
         active_at = _last_heartbeats(persistence)
@@ -45,6 +47,7 @@ def readiness(
         *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
         _gateway_key(applications),
         _breaker(applications, PROVIDER_PAYTABS),
+        _confirmations(persistence),
     ]
 
 
@@ -65,6 +68,12 @@ def _breaker(applications: Applications, name: str) -> Check:
     circuit = applications.operations.circuit(name)
     state = circuit.status if circuit else CircuitStatus.CLOSED
     return Check(f"breaker:{name}", True, state.value)
+
+
+def _confirmations(persistence: PostgresPersistence) -> Check:
+    figures = confirmation_figures(persistence)
+    detail = f"{figures.exhausted} exhausted, {figures.failing} failing, {figures.pending} pending"
+    return Check("confirmations", True, detail)
 
 
 @reconnecting

@@ -49,6 +49,15 @@ class Agenda(Projection):
         kind = WorkKind.CONFIRMATION
         return [_due(event, event.originator_id, kind, due_at=event.timestamp)]
 
+    @project.register
+    def _(self, event: Confirmation.RedeliveryRequested) -> list[RowChange]:
+        before, now = (
+            Confirmation.round_id_of(event.originator_id, round_)
+            for round_ in (event.round - 1, event.round)
+        )
+        kind = WorkKind.CONFIRMATION
+        return [Delete(AGENDA.name, (before,)), _due(event, now, kind, due_at=event.timestamp)]
+
 
 def _deadline_id(event: PaymentSaga.DeadlineSet | PaymentSaga.DeadlineCleared) -> UUID:
     return uuid5(event.originator_id, f"{event.deadline}:{event.due_at.isoformat()}")

@@ -25,8 +25,13 @@ RATE_LIMIT_PAUSE_MS = 60_000
 
 AUTOMATIC = "automatic"
 
-Attempt = Confirmation.Delivered | Confirmation.AttemptFailed | Confirmation.Exhausted
-"""After its first attempt a confirmation is delivered, or in the hands of its schedule."""
+HandedOver = (
+    Confirmation.Delivered
+    | Confirmation.Postponed
+    | Confirmation.AttemptFailed
+    | Confirmation.Exhausted
+)
+"""With the first of these a confirmation is delivered, or in the hands of its schedule."""
 
 FINAL_WORDS = frozenset(
     {
@@ -121,6 +126,6 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
             decider.notified(event.originator_id, event.report)
 
     @policy.register
-    def _(self, event: Attempt, work: Work) -> None:
+    def _(self, event: HandedOver, work: Work) -> None:
         if event.told in FINAL_WORDS:
             self._decider_for(event.payment_id, work).merchant_told()

@@ -21,9 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from application.confirmations import Delivery
-from interface import confirmation_sender
-from interface.confirmation_sender import ConfirmationSender
+from application.confirmations import RESPONSE_BODY_LENGTH_MAX, Delivery
+from interface import callback_address
+from interface.callback_address import is_public
+from interface.confirmation_sender import TOTAL_TIMEOUT_SECONDS, ConfirmationSender
 from tests.integration.simulator_merchant import Receiver, listening
 
 OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -167,9 +168,46 @@ def endless(connection: socket.socket) -> None:
         connection.sendall(b"2710\r\n" + b"x" * 10_000 + b"\r\n")
 
 
-def test_the_body_of_an_answer_is_not_read() -> None:
+def test_of_the_body_of_an_answer_only_the_beginning_is_read_and_kept() -> None:
     with talking(endless) as url:
-        assert send(url) == Delivery(302)
+        assert send(url) == Delivery(302, response_body="x" * RESPONSE_BODY_LENGTH_MAX)
+
+
+@pytest.mark.parametrize(
+    ("body", "kept"),
+    [(b"", None), (b"no such order", "no such order"), (b"\xff\x00", "\ufffd\x00")],
+)
+def test_what_an_endpoint_says_is_kept_for_people(body: bytes, kept: str | None) -> None:
+    head = f"HTTP/1.1 404 Not Found\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with talking(lambda connection: connection.sendall(head + body)) as url:
+        assert send(url).response_body == kept
+
+
+def test_a_body_that_breaks_off_is_kept_as_far_as_it_came() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nthank"
+    with talking(lambda connection: connection.sendall(head)) as url:
+        assert send(url) == Delivery(200, response_body="thank")
+
+
+def trickle(connection: socket.socket) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.05)
+
+
+def test_a_body_that_trickles_holds_an_attempt_no_longer_than_its_time() -> None:
+    began = time.monotonic()
+    with talking(trickle) as url:
+        delivery = send(url, total_timeout_seconds=0.5)
+    assert time.monotonic() - began < 10
+    assert delivery.is_success
+    assert set(delivery.response_body or "") == {"x"}
+    assert len(delivery.response_body or "") < 1000
+
+
+def test_a_message_has_15_seconds_by_default() -> None:
+    assert TOTAL_TIMEOUT_SECONDS == 15.0
 
 
 def drip(connection: socket.socket) -> None:
@@ -241,6 +279,18 @@ def test_nobody_listening_is_a_failed_attempt() -> None:
         "[2002:7f00:1::]",
         "[64:ff9b::7f00:1]",
         "[64:ff9b::a00:1]",
+        "[::127.0.0.1]",
+        "[::ffff:0:127.0.0.1]",
+        "[64:ff9b:1::7f00:1]",
+        "[fec0::1]",
+        "[2001:0:7f00:1::]",
+        "[2001:db8::1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "198.18.0.1",
+        "240.0.0.1",
     ],
 )
 def test_private_addresses_are_refused(receiver: Receiver, host: str) -> None:
@@ -251,9 +301,30 @@ def test_private_addresses_are_refused(receiver: Receiver, host: str) -> None:
     assert receiver.inbox.empty()
 
 
+@pytest.mark.parametrize("port", [1, 22, 25, 3306, 5432, 6379, 8081, 11211, 65535])
+def test_at_public_addresses_only_the_ports_of_web_servers_are_called(
+    monkeypatch: pytest.MonkeyPatch, port: int
+) -> None:
+    resolving(monkeypatch, [["8.8.8.8"]])
+    delivery = send(f"http://shop.example.com:{port}/", allow_private=False)
+    assert f"the port {port} is not called" in str(delivery.error)
+
+
+def test_a_name_server_that_does_not_answer_holds_an_attempt_no_longer_than_its_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answered = threading.Event()
+    monkeypatch.setattr(
+        callback_address.socket, "getaddrinfo", lambda *_, **__: answered.wait(30) and []
+    )
+    delivery = send("http://shop.example.com/", total_timeout_seconds=0.2)
+    answered.set()
+    assert "could not be looked up in time" in str(delivery.error)
+
+
 @pytest.mark.parametrize("address", ["8.8.8.8", "2001:4860:4860::8888", "::ffff:8.8.8.8"])
 def test_public_addresses_are_not_private(address: str) -> None:
-    assert confirmation_sender._is_public(ip_address(address))
+    assert is_public(ip_address(address))
 
 
 @pytest.mark.parametrize(
@@ -267,6 +338,8 @@ def test_public_addresses_are_not_private(address: str) -> None:
         "",
         "http://user:password@127.0.0.1/",
         "http://user@127.0.0.1/",
+        "http://@127.0.0.1/",
+        "http://:@127.0.0.1/",
         "http://127.0.0.1:99999/",
         "http://127.0.0.1:x/",
         "http://[::1",
@@ -298,7 +371,7 @@ def resolving(monkeypatch: pytest.MonkeyPatch, answers: list[list[str]]) -> list
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (a, 0)) for a in answers[len(asked) - 1]
         ]
 
-    monkeypatch.setattr(confirmation_sender.socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(callback_address.socket, "getaddrinfo", look_up)
     return asked
 
 
@@ -421,7 +494,9 @@ def secure_server(certificate: Path) -> Iterator[tuple[int, list[str | None]]]:
                 return
             try:
                 with context.wrap_socket(connection, server_side=True) as secure:
-                    secure.recv(65536)
+                    received = b""
+                    while not received.endswith(BODY) and (piece := secure.recv(65536)):
+                        received += piece
                     secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             except OSError:
                 connection.close()
