@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
+from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.health import health
 from interface.web.payments import payments
@@ -71,6 +72,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     register_error_handlers(app)
     app.register_api(payments)
     app.register_api(circuit_breakers)
+    app.register_api(confirmations)
     app.register_blueprint(webhooks)
     app.register_blueprint(health)
     app.register_blueprint(reference)

@@ -93,6 +93,37 @@ def test_a_message_can_be_verified_with_the_public_library(receiver: Receiver) -
     assert got.headers["Content-Type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("secret", "message_id", "seconds", "body", "signature"),
+    [
+        (
+            "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "msg_p5jXN8AQM9LWM0D4loKWxJek",
+            1614265330,
+            b'{"test": 2432232314}',
+            "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
+        ),
+        (
+            "whsec_plJ3nmyCDGBKInavdOK15jsl",
+            "msg_loFOjxBNrRLzqYUf",
+            1731705121,
+            b'{"event_type":"ping","data":{"success":true}}',
+            "v1,rAvfW3dJ/X/qxhsaXPOyyCGmRKsaKWcsNccKXlIktD0=",
+        ),
+    ],
+)
+def test_the_published_vectors_of_standard_webhooks_are_signed_as_published(
+    receiver: Receiver, secret: str, message_id: str, seconds: int, body: bytes, signature: str
+) -> None:
+    sent_at = datetime.fromtimestamp(seconds, UTC)
+    assert sender(secrets=(secret,)).send(receiver.url, message_id, body, sent_at).is_success
+    got = receiver.next()
+    assert got.body == body
+    assert got.headers["webhook-id"] == message_id
+    assert got.headers["webhook-timestamp"] == str(seconds)
+    assert got.headers["webhook-signature"] == signature
+
+
 def test_while_rotating_each_secret_verifies(receiver: Receiver) -> None:
     send(receiver.url, secrets=(NEW, OLD))
     got = receiver.next()
