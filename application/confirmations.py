@@ -162,8 +162,9 @@ def look_again_at(
     confirmation: Confirmation, earlier: Iterable[Confirmation], now: datetime
 ) -> datetime | None:
     """When a confirmation that waits for earlier ones of its payment looks at them again; None
-    when it need not wait: none is being tried any more, or it has waited `ORDER_WAIT_MAX`."""
-    waited = now - confirmation.waiting_since
+    when it need not wait: none is being tried any more, or it has waited `ORDER_WAIT_MAX`. What
+    counts is the time since it was held back first: an outage of ours brings nothing forward."""
+    waited = now - (confirmation.held_since or now)
     is_free = all(other.status is not ConfirmationStatus.PENDING for other in earlier)
     if is_free or waited >= ORDER_WAIT_MAX:
         return None

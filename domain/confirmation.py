@@ -32,7 +32,7 @@ class Confirmation(PaySagaAggregate):
         url: str
 
     class Postponed(PaySagaAggregate.Event):
-        """It has to wait before its first attempt: nothing was sent. Recorded only once."""
+        """It has to wait without an attempt: nothing was sent. Recorded once in a round."""
 
         event_type = PaymentEventType.CONFIRMATION_POSTPONED
         priority = Priority.LOW
@@ -42,7 +42,7 @@ class Confirmation(PaySagaAggregate):
         next_attempt_at: datetime
 
         def apply(self, aggregate: "Confirmation") -> None:
-            aggregate.is_scheduled = True
+            aggregate.held_since = self.timestamp
 
     class AttemptFailed(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_ATTEMPT_FAILED
@@ -57,7 +57,6 @@ class Confirmation(PaySagaAggregate):
         def apply(self, aggregate: "Confirmation") -> None:
             aggregate.attempts = self.attempt
             aggregate.failures += 1
-            aggregate.is_scheduled = True
 
     class Delivered(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_DELIVERED
@@ -99,7 +98,7 @@ class Confirmation(PaySagaAggregate):
         def apply(self, aggregate: "Confirmation") -> None:
             aggregate.status = ConfirmationStatus.PENDING
             aggregate.redeliveries.append(self.redelivery_id)
-            aggregate.redelivered_at = self.timestamp
+            aggregate.held_since = None
             aggregate.failures = 0
 
     def __init__(
@@ -112,9 +111,8 @@ class Confirmation(PaySagaAggregate):
         self.status = ConfirmationStatus.PENDING
         self.attempts = 0
         self.failures = 0
-        self.is_scheduled = False
         self.redeliveries: list[UUID] = []
-        self.redelivered_at: datetime | None = None
+        self.held_since: datetime | None = None
 
     @staticmethod
     def create_id(payment_id: UUID, payment_version: int) -> UUID:
@@ -139,11 +137,6 @@ class Confirmation(PaySagaAggregate):
     def event_id(self) -> UUID:
         """The public id of the event that is told."""
         return event_id_of(self.payment_id, self.payment_version)
-
-    @property
-    def waiting_since(self) -> datetime:
-        """When its round began."""
-        return self.redelivered_at or self.created_on
 
     @staticmethod
     def round_id_of(confirmation_id: UUID, round_: int) -> UUID:
@@ -191,9 +184,9 @@ class Confirmation(PaySagaAggregate):
             self.trigger_event(self.AttemptFailed, next_attempt_at=next_attempt_at, **failed)
 
     def postpone(self, reason: str, next_attempt_at: datetime) -> None:
-        """It has to wait without an attempt. From now on it is in the hands of its schedule, if
-        it was not before: said once."""
-        if self.status is ConfirmationStatus.PENDING and not self.is_scheduled:
+        """It has to wait without an attempt, and is in the hands of its schedule: said once in a
+        round."""
+        if self.status is ConfirmationStatus.PENDING and self.held_since is None:
             self.trigger_event(
                 self.Postponed,
                 payment_id=self.payment_id,

@@ -29,9 +29,8 @@ def api(home: House) -> Api:
 
 def cancelled(api: Api, callback_url: str) -> str:
     """A payment whose merchant has one thing to be told."""
-    payment_id: str = api.created({"Prefer": "respond-async"}, callbackUrl=callback_url)[
-        "paymentId"
-    ]
+    answer = api.create({"Prefer": "respond-async"}, callbackUrl=callback_url)
+    payment_id = str(answer.json()["paymentId"])
     assert api.cancel(payment_id).status_code == 200
     return payment_id
 
