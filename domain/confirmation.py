@@ -91,13 +91,12 @@ class Confirmation(PaySagaAggregate):
         event_type = PaymentEventType.CONFIRMATION_REDELIVERY_REQUESTED
         payment_id: UUID
         told: PaymentEventType
-        redelivery_id: UUID
         round: int
         actor: str
 
         def apply(self, aggregate: "Confirmation") -> None:
             aggregate.status = ConfirmationStatus.PENDING
-            aggregate.redeliveries.append(self.redelivery_id)
+            aggregate.round = self.round
             aggregate.held_since = None
             aggregate.failures = 0
 
@@ -111,7 +110,7 @@ class Confirmation(PaySagaAggregate):
         self.status = ConfirmationStatus.PENDING
         self.attempts = 0
         self.failures = 0
-        self.redeliveries: list[UUID] = []
+        self.round = 0
         self.held_since: datetime | None = None
 
     @staticmethod
@@ -145,7 +144,7 @@ class Confirmation(PaySagaAggregate):
 
     def awaits(self, round_id: UUID) -> bool:
         """True while it is to be tried in the round with this id."""
-        is_current = round_id == self.round_id_of(self.id, len(self.redeliveries))
+        is_current = round_id == self.round_id_of(self.id, self.round)
         return is_current and self.status is ConfirmationStatus.PENDING
 
     def deliver(self, status_code: int, response_body: str | None = None) -> None:
@@ -195,18 +194,15 @@ class Confirmation(PaySagaAggregate):
                 next_attempt_at=next_attempt_at,
             )
 
-    def redeliver(self, redelivery_id: UUID, actor: str) -> None:
-        """Begins another round at once, whatever came of the last. The same id again changes
-        nothing."""
-        if redelivery_id not in self.redeliveries:
-            self.trigger_event(
-                self.RedeliveryRequested,
-                payment_id=self.payment_id,
-                told=self.told,
-                redelivery_id=redelivery_id,
-                round=len(self.redeliveries) + 1,
-                actor=actor,
-            )
+    def redeliver(self, actor: str) -> None:
+        """Begins another round at once, whatever came of the last."""
+        self.trigger_event(
+            self.RedeliveryRequested,
+            payment_id=self.payment_id,
+            told=self.told,
+            round=self.round + 1,
+            actor=actor,
+        )
 
     @property
     def has_failed(self) -> bool:

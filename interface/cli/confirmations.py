@@ -78,7 +78,7 @@ def _redeliver_all(api: ApiClient, since: str | None) -> int:
     for _ in range(ROUNDS_MAX):
         answer = _read(api.post(f"{PATH}/redeliver", {"since": since}))
         count += int(answer["redelivered"])
-        if not answer["hasMore"] or not answer["redelivered"]:
+        if not answer["hasMore"]:
             return count
     raise CommandFailed(f"{count} are told again and there are more: run it again")
 

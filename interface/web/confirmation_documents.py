@@ -1,10 +1,7 @@
 """Confirmations as the API shows them."""
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
 
@@ -13,8 +10,6 @@ from application.rows import RowChange
 from domain.confirmation import Confirmation
 from domain.event import PaySagaAggregate
 from interface.web.documents import Document
-from interface.web.problems import invalid
-from system.persistence.confirmation_queries import ConfirmationPlace
 
 Attempted = Confirmation.AttemptFailed | Confirmation.Delivered | Confirmation.Exhausted
 
@@ -74,22 +69,3 @@ def _attempt(event: Attempted) -> Document:
         "error": getattr(event, "error", None),
         "responseBody": event.response_body,
     }
-
-
-def confirmation_cursor(row: Mapping[str, Any]) -> str:
-    """Where to go on after a row."""
-    place = f"{timestamp(row['created_at'])}|{row['confirmation_id']}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def confirmation_place(cursor: str) -> ConfirmationPlace:
-    """The place that a cursor stands for.
-
-    Raises:
-        Problem: it is not one that we gave out.
-    """
-    try:
-        moment, _, found = base64.urlsafe_b64decode(cursor).decode().partition("|")
-        return ConfirmationPlace(datetime.fromisoformat(moment), UUID(found))
-    except ValueError:
-        raise invalid("/cursor", "send the nextCursor of an earlier answer as it came") from None

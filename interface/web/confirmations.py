@@ -7,15 +7,24 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from interface.settings import Role
 from interface.web.confirmation_documents import (
-    confirmation_cursor,
     confirmation_document,
-    confirmation_place,
     confirmation_row_document,
 )
 from interface.web.context import web
-from interface.web.documents import Document, json_response, list_document
-from interface.web.models import ConfirmationListQuery, ConfirmationPath, RedeliverFailed
-from interface.web.requests import idempotent_id, needs
+from interface.web.documents import (
+    Document,
+    cursor_of,
+    json_response,
+    list_document,
+    place_of,
+)
+from interface.web.models import (
+    ConfirmationListQuery,
+    ConfirmationPath,
+    NoMembers,
+    RedeliverFailed,
+)
+from interface.web.requests import needs
 from system.persistence.confirmation_queries import ConfirmationQueries
 
 REDELIVERIES_MAX = 500
@@ -34,11 +43,12 @@ confirmations = APIBlueprint(
 @needs(Role.READ)
 def list_confirmations(query: ConfirmationListQuery) -> Response:
     """List confirmations, newest first"""
-    place = confirmation_place(query.cursor) if query.cursor else None
+    place = place_of(query.cursor) if query.cursor else None
     status = query.status.value if query.status else None
     rows = _queries().list(query.payment_id, status, query.limit + 1, place)
     page = rows[: query.limit]
-    next_cursor = confirmation_cursor(page[-1]) if len(rows) > query.limit else None
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["created_at"], last["confirmation_id"]) if last else None
     documents = [confirmation_row_document(row) for row in page]
     return json_response(list_document(documents, next_cursor))
 
@@ -52,16 +62,13 @@ def get_confirmation(path: ConfirmationPath) -> Response:
 
 @confirmations.post("/<uuid:confirmation_id>/redeliver")
 @needs(Role.WRITE)
-def redeliver_confirmation(path: ConfirmationPath) -> Response:
+def redeliver_confirmation(path: ConfirmationPath, body: NoMembers) -> Response:
     """Tell the merchant again, at once and then on the whole schedule
 
     Whatever came of it before: delivered, given up, or still being tried.
     """
-    redelivery_id = idempotent_id() or web().applications.ids.uuid()
-    log = web().applications.confirmations
-    _, is_replay = log.redeliver(path.confirmation_id, redelivery_id, g.api_key.name)
-    headers = {"Idempotent-Replayed": "true"} if is_replay else {}
-    return json_response(_document(path.confirmation_id), 202, headers)
+    web().applications.confirmations.redeliver(path.confirmation_id, g.api_key.name)
+    return json_response(_document(path.confirmation_id), 202)
 
 
 @confirmations.post("/redeliver")
@@ -71,11 +78,9 @@ def redeliver_failed_confirmations(body: RedeliverFailed) -> Response:
 
     Up to 500 at a time, oldest first; `hasMore` says that there are more: send the same again.
     """
-    idempotent_id()
     found = _queries().failed_since(body.since, REDELIVERIES_MAX + 1)
-    applications = web().applications
-    count = applications.confirmations.redeliver_failed(
-        found[:REDELIVERIES_MAX], applications.ids, g.api_key.name
+    count = web().applications.confirmations.redeliver_failed(
+        lambda: found[:REDELIVERIES_MAX], g.api_key.name
     )
     return json_response({"redelivered": count, "hasMore": len(found) > REDELIVERIES_MAX}, 202)
 
