@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 
 import structlog
 from eventsourcing.persistence import PersistenceError
+from eventsourcing.utils import get_topic
 
 from application.breaker_values import StateChange
 from application.circuit_breaker import EventDrivenCircuitBreaker
 from application.event_log import NOTIFICATIONS_MAX
 from application.operations import Operations
 from application.rows import Delete, RowChange, Upsert
-from domain.circuit import Circuit
+from domain.circuit import EVENTS, Circuit
 from domain.event import EventContext, Metadata, acting
 from system.listener import Listener
 from system.persistence.tables import BREAKER_METRICS
@@ -23,6 +24,10 @@ POLL_SECONDS = 2.0
 """How often to show the metrics, and to look at the log although nobody said that it changed."""
 SHOW_AGAIN_AFTER = timedelta(seconds=5)
 """How old the metrics of a breaker become that was not called since they were shown."""
+
+
+CHANGES = frozenset(map(get_topic, EVENTS.values()))
+"""The topics of the events that say what a breaker went through."""
 
 
 class Circuits:
@@ -130,7 +135,8 @@ class Circuits:
             self._position, NOTIFICATIONS_MAX, inclusive_of_start=False
         ):
             for notification in page:
-                self._hear(self._operations.mapper.to_domain_event(notification))
+                if notification.topic in CHANGES:
+                    self._hear(self._operations.mapper.to_domain_event(notification))
             self._position = page[-1].id
 
     def _hear(self, event: object) -> None:
