@@ -134,13 +134,16 @@ def made_due(applications: Applications, ports: Sequence[int], messages: int) ->
 
 
 def seconds_to_healthy(
-    url: str, ports: Sequence[int], pipe: Connection, *options: int
+    url: str,
+    ports: Sequence[int],
+    pipe: Connection,
+    *,
+    messages: int,
+    expected: int,
+    is_guarded: bool,
 ) -> list[float]:
-    """How many seconds after all fell due each healthy confirmation had arrived, sorted.
-
-    `options`: how many messages, how many of them for healthy receivers, whether to guard.
-    """
-    messages, expected, is_guarded = options
+    """How many seconds after all fell due each of the `expected` healthy confirmations had
+    arrived, sorted."""
     persistence = PostgresPersistence(url, 24)
     persistence.prepare(LOG_NAMES)
     applications = applications_on(persistence)
