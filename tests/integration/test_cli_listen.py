@@ -13,10 +13,11 @@ import requests
 
 from application.confirmations import Delivery
 from interface.confirmation_sender import ConfirmationSender
+from tests.e2e.house import CONFIRMATION_SECRET, house
 from tests.integration.cli_kit import run
 from tests.integration.role_process import role_process, wait_until
 
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SECRET = CONFIRMATION_SECRET
 OTHER = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BODY = '{"type":"payment.completed","aggregateId":"5f0c","note":"سارة\\u001b[2J"}'.encode()
 
@@ -59,6 +60,19 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
 def test_a_message_is_verified_and_told(listener: Listener) -> None:
     assert listener.told(SECRET) == Delivery(200)
     wait_until(lambda: "verified  msg-1  payment.completed  5f0c" in listener.said, "it is told")
+
+
+def test_what_a_whole_paysaga_tells_is_verified(listener: Listener, database_url: str) -> None:
+    with house(database_url) as home:
+        created = home.api.create({"Prefer": "respond-async"}, callbackUrl=listener.url).json()
+        assert home.api.cancel(created["paymentId"]).status_code == 200
+        [event] = [
+            event
+            for event in home.api.events(created["paymentId"])
+            if event["type"] == "payment.cancelled"
+        ]
+        line = f"verified  {event['id']}  payment.cancelled  {created['paymentId']}"
+        wait_until(lambda: line in listener.said, "it is told")
 
 
 def test_a_message_signed_with_two_secrets_is_verified_with_either(listener: Listener) -> None:
