@@ -78,9 +78,11 @@ class PaymentEventType(StrEnum):
     GATEWAY_REFUSED = "gateway.refused"
     GATEWAY_UNKNOWN = "gateway.unknown"
     CONFIRMATION_REQUESTED = "confirmation.requested"
+    CONFIRMATION_POSTPONED = "confirmation.postponed"
     CONFIRMATION_ATTEMPT_FAILED = "confirmation.attempt_failed"
     CONFIRMATION_DELIVERED = "confirmation.delivered"
     CONFIRMATION_EXHAUSTED = "confirmation.exhausted"
+    CONFIRMATION_REDELIVERY_REQUESTED = "confirmation.redelivery_requested"
 
 
 class Priority(StrEnum):

@@ -3,6 +3,7 @@
 import os
 import socket
 from datetime import timedelta
+from functools import partial
 
 from application.circuit_breaker import CircuitBreakerConfig
 from application.retrying import Retrying
@@ -11,11 +12,13 @@ from domain.gateway_report import PROVIDER_PAYTABS
 from interface.clock import RandomIds, SystemClock
 from interface.confirmation_sender import ConfirmationSender
 from interface.guarded_gateway import GuardedGateway, guard
+from interface.guarded_merchants import GuardedMerchants
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
 from interface.settings import PREFIX, InvalidSettings, Settings
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
+from system.breaker_metrics import forget_old_metrics
 from system.circuits import Circuits
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
@@ -144,10 +147,7 @@ class Worker:
             handlers(
                 self._applications,
                 gateway=gateway,
-                notifier=ConfirmationSender(
-                    settings.confirmation_secrets,
-                    allow_private=settings.allow_private_callbacks,
-                ),
+                notifier=self._merchants(settings),
                 to_json=write_json,
                 public_url=settings.base_url,
                 finder=build_finder(self._applications, self._persistence),
@@ -165,8 +165,20 @@ class Worker:
         )
         self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
 
+    def _merchants(self, settings: Settings) -> GuardedMerchants:
+        sender = ConfirmationSender(
+            settings.confirmation_secrets, allow_private=settings.allow_private_callbacks
+        )
+        return GuardedMerchants(
+            sender,
+            partial(breaker_config, settings),
+            self._circuits,
+            places=settings.dispatcher_threads,
+        )
+
     def start(self) -> None:
         """Starts to follow and to dispatch."""
+        forget_old_metrics(self._persistence, self._applications.clock.now())
         self._listener.start()
         self._circuits.start()
         self._runner.start()

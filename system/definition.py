@@ -10,6 +10,7 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
@@ -31,6 +32,7 @@ PAYSAGA = System(
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
         [WebhooksFollower, WebhooksView],
+        [ConfirmationsFollower, ConfirmationsView],
         [ContractsFollower, ContractsView],
     ]
 )

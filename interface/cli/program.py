@@ -16,6 +16,8 @@ COMMANDS = {
     "simulator": "roles",
     "payments": "payments",
     "webhooks": "webhooks",
+    "confirmations": "confirmations",
+    "listen": "listen",
     "projections": "projections",
     "parked": "parked",
     "doctor": "doctor",

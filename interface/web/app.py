@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
+from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
 from interface.web.health import health
@@ -83,6 +84,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.register_api(notifications)
     app.register_api(webhooks)
     app.register_blueprint(way_back)
+    app.register_api(confirmations)
     app.register_blueprint(health)
     app.register_blueprint(reference)
     listener.start()

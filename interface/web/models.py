@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from domain.client import Address, ClientInfo
+from domain.confirmation import ConfirmationStatus
 from domain.payment_terms import PaymentStatus
 from domain.webhook import WebhookStatus
 
@@ -188,6 +189,29 @@ class WebhookQuery(Model):
     received_to: AwareDatetime | None = None
     limit: int = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, max_length=255)
+
+
+class ConfirmationPath(Model):
+    """Which confirmation."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    confirmation_id: UUID
+
+
+class ConfirmationListQuery(Model):
+    """Which confirmations to list; without a filter all, newest first."""
+
+    payment_id: UUID | None = None
+    status: ConfirmationStatus | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
+
+
+class RedeliverFailed(Model):
+    """Since when (RFC 3339): what failed then or later is told again."""
+
+    since: AwareDatetime
 
 
 class BreakerPath(Model):

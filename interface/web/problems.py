@@ -65,6 +65,9 @@ KINDS: dict[str, Kind] = {
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
 
+LISTED = frozenset({"payments", "confirmations"})
+"""What is found by an id and listed under the same path."""
+
 REFUSED = Kind(409, "The command was refused")
 POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
 HTTP_CODES = {
@@ -167,7 +170,9 @@ def _on_domain_error(error: DomainError) -> Response:
 
 
 def _on_not_found(error: AggregateNotFoundError) -> Response:
-    return problem_response("not_found", "no payment has this id: check it, or list /v1/payments")
+    kind = request.path.split("/")[2] if request.path.startswith("/v1/") else "payments"
+    name = kind.rstrip("s") if kind in LISTED else "payment"
+    return problem_response("not_found", f"no {name} has this id: check it, or list /v1/{name}s")
 
 
 def _on_conflict(error: IntegrityError) -> Response:

@@ -72,6 +72,14 @@ class Agenda(Projection):
         return [_due(event, work_id, kind, event.payment_id, due_at=event.timestamp)]
 
     @project.register
+    def _(self, event: Confirmation.RedeliveryRequested) -> list[RowChange]:
+        confirmation_id, kind = event.originator_id, WorkKind.CONFIRMATION
+        before = Confirmation.round_id_of(confirmation_id, event.round - 1)
+        work_id = Confirmation.round_id_of(confirmation_id, event.round)
+        due = _due(event, work_id, kind, event.payment_id, due_at=event.timestamp)
+        return [Delete(AGENDA.name, (before,)), due]
+
+    @project.register
     def _(self, event: Contract.Agreed) -> list[RowChange]:
         return [
             _due(

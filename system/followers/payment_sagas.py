@@ -23,8 +23,13 @@ RATE_LIMIT_PAUSE_MS = 60_000
 """How long to leave the gateway alone when it said "too many" but not for how long."""
 
 
-Attempt = Confirmation.Delivered | Confirmation.AttemptFailed | Confirmation.Exhausted
-"""After its first attempt a confirmation is delivered, or in the hands of its schedule."""
+HandedOver = (
+    Confirmation.Delivered
+    | Confirmation.Postponed
+    | Confirmation.AttemptFailed
+    | Confirmation.Exhausted
+)
+"""With the first of these a confirmation is delivered, or in the hands of its schedule."""
 
 Notified = Webhook.Received | Webhook.Matched | Webhook.Replayed
 """A notification comes once, is matched with its payment later, or is told again: all the same."""
@@ -132,6 +137,6 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
             decider.notified(event.originator_id, event.report)
 
     @policy.register
-    def _(self, event: Attempt, work: Work) -> None:
+    def _(self, event: HandedOver, work: Work) -> None:
         if event.told in FINAL_WORDS:
             self._decider_for(event.payment_id, work).merchant_told()

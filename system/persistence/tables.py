@@ -132,6 +132,34 @@ WEBHOOKS_VIEW = Table(
     ),
 )
 
+CONFIRMATIONS_VIEW = Table(
+    name="view_confirmations",
+    key=("confirmation_id",),
+    columns={
+        "confirmation_id": "uuid",
+        "payment_id": "uuid NOT NULL",
+        "event_id": "uuid NOT NULL",
+        "event_type": "text NOT NULL",
+        "url": "text NOT NULL",
+        "status": "text NOT NULL",
+        "attempts": "integer NOT NULL",
+        "next_attempt_at": "timestamptz",
+        "failed_at": "timestamptz",
+        "last_attempt_at": "timestamptz",
+        "last_status_code": "integer",
+        "last_error": "text",
+        "last_response_body": "text",
+        "created_at": "timestamptz NOT NULL",
+        "updated_at": "timestamptz NOT NULL",
+    },
+    indexes=(
+        "(created_at DESC, confirmation_id DESC)",
+        "(payment_id, created_at DESC)",
+        "(status, created_at DESC, confirmation_id DESC)",
+        "(failed_at) WHERE failed_at IS NOT NULL",
+    ),
+)
+
 PARKED = Table(
     name="parked_events",
     key=("parked_id",),
@@ -202,6 +230,7 @@ TABLES = {
     for table in (
         AGENDA,
         BREAKER_METRICS,
+        CONFIRMATIONS_VIEW,
         CONTRACTS_VIEW,
         EARNINGS_VIEW,
         PARKED,

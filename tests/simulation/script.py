@@ -90,7 +90,7 @@ HOW = {
     "forge": ("amount", "currency", "cart", "status", "kind"),
     "process": ("dies_before", "dies_after", "dies_unclaimed", "overtaken", "restarts", "races"),
     "follow_ups": ("pending", "pending", "declined", "normal"),
-    "merchant": ("fails", "fails_long", "dies_after", "gone"),
+    "merchant": ("fails", "fails_long", "dies_after", "gone", "circuit_open"),
 }
 SPANS = (0.4, 3.0, MINUTE, 20 * MINUTE, 2 * HOUR, 3 * DAY)
 """Actions fall into one of these first spans after the one before, so that some crowd together."""
