@@ -12,7 +12,7 @@ from eventsourcing.domain import CanMutateAggregate
 from domain.belief import Verdict
 from domain.event import PaymentEventType, PaySagaAggregate, Priority
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport
+from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
@@ -156,6 +156,16 @@ class PaymentSaga(PaySagaAggregate):
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             """Nothing changes: the report itself is applied by the events that follow."""
+
+    class Hurried(Event):
+        """The customer seems to be done: the saga asks earlier, see the deadline that follows."""
+
+        event_type = PaymentEventType.SAGA_HURRIED
+        priority = Priority.LOW
+        reason: str
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.times_hurried += 1
 
     class ReportDoubted(Event):
         event_type = PaymentEventType.SAGA_REPORT_DOUBTED
@@ -318,11 +328,13 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.resolve(self.call_id)
 
-    class ForeignRefundSeen(Event):
-        """Somebody refunded some of `transaction_ref` in the gateway's dashboard."""
+    class ForeignReturnSeen(Event):
+        """Somebody gave back some of `transaction_ref` in the gateway's dashboard: refunded it, or
+        let it go where it was only authorized (`kind`)."""
 
-        event_type = PaymentEventType.SAGA_FOREIGN_REFUND_SEEN
+        event_type = PaymentEventType.SAGA_FOREIGN_RETURN_SEEN
         priority = Priority.HIGH
+        kind: TransactionKind
         transaction_ref: str
         refund_ref: str
         amount: Money
@@ -400,6 +412,7 @@ class PaymentSaga(PaySagaAggregate):
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
         self.deadlines: dict[Deadline, datetime] = {}
+        self.times_hurried = 0
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}
         self.is_closing = False
@@ -434,15 +447,10 @@ class PaymentSaga(PaySagaAggregate):
         )
 
     @property
-    def carts_with_pages(self) -> list[str]:
-        """The carts for which there may be a page: all but those that the gateway refused."""
-        return [
-            call.cart_id
-            for call in self.calls.values()
-            if call.operation is Operation.OPEN_PAGE
-            and call.cart_id
-            and call.call_id not in self.refused
-        ]
+    def money_known(self) -> list[GatewayReport]:
+        """The transactions that brought the payment's money: the sale, or what was authorized and
+        its capture."""
+        return [money for money in (self.settlement, self.authorization) if money is not None]
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)

@@ -9,6 +9,8 @@ from system.persistence.postgres import PostgresPersistence
 STALE_AFTER = timedelta(seconds=15)
 """Figures of a process that were shown longer ago are left out: it is gone."""
 
+KEPT_FOR = timedelta(days=1)
+
 SUMS = (
     "totalRequests",
     "successfulRequests",
@@ -44,6 +46,12 @@ def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, Metrics]:
     for row in rows:
         by_name.setdefault(row["service_name"], []).append(row["metrics"])
     return {name: _merged(parts) for name, parts in by_name.items()}
+
+
+def forget_old_metrics(persistence: PostgresPersistence, now: datetime) -> None:
+    """Removes the figures of processes that ended long ago without taking them back."""
+    with persistence.connection() as connection:
+        connection.execute("DELETE FROM breaker_metrics WHERE shown_at < %s", (now - KEPT_FOR,))
 
 
 def _merged(parts: list[Metrics]) -> Metrics:

@@ -10,9 +10,11 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 PAYSAGA = System(
     pipes=[
@@ -25,9 +27,12 @@ PAYSAGA = System(
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [WebhooksFollower, Agenda],
         [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        [WebhooksFollower, WebhooksView],
+        [ConfirmationsFollower, ConfirmationsView],
         [ContractsFollower, ContractsView],
     ]
 )

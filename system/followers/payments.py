@@ -9,6 +9,7 @@ from eventsourcing.system import ProcessApplication
 from application.event_log import Work
 from application.payments import Payments
 from domain.contract import Contract
+from domain.gateway_report import TransactionKind
 from domain.payment import ALLOWED, AUTOMATIC, Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
@@ -23,6 +24,10 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
     decision comes too late, and the saga will hear of it from the payment's own events."""
 
     name = "Payments"
+
+    def foresees(self, event: Any) -> UUID | None:
+        """See `BatchFollower.foresees`."""
+        return event.payment_id if isinstance(event, PaymentSaga.Event) else None
 
     @singledispatchmethod
     def policy(self, event: Any, work: Any) -> None:
@@ -68,7 +73,9 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
         payment.refuse_refund(event.refund_id, event.failure)
 
     @policy.register
-    def _(self, event: PaymentSaga.ForeignRefundSeen, work: Work) -> None:
+    def _(self, event: PaymentSaga.ForeignReturnSeen, work: Work) -> None:
+        if event.kind is not TransactionKind.REFUND:
+            return
         payment: Payment = work.get(event.payment_id)
         refund_id = uuid5(event.payment_id, event.refund_ref)
         payment.record_foreign_refund(refund_id, event.refund_ref, event.amount)
