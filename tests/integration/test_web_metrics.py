@@ -18,6 +18,7 @@ from interface.embedded_postgres import EmbeddedPostgres
 from system import event_counts, figures
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
+from tests.unit.promtool import needs_promtool, promtool
 
 Labels = frozenset[tuple[str, str]]
 
@@ -197,6 +198,12 @@ def test_the_breaker_is_shown_with_state_and_metrics(home: House) -> None:
     assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 0
     home.api.request("POST", "/v1/circuit-breakers/paytabs/reset")
     assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 1
+
+
+@needs_promtool
+def test_promtool_finds_nothing_to_complain_of(home: House) -> None:
+    paid(home)
+    promtool("check", "metrics", given=requests.get(f"{home.url}/metrics", timeout=30).text)
 
 
 def test_no_more_breakers_are_shown_than_fit(own: House) -> None:
