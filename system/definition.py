@@ -23,6 +23,7 @@ PAYSAGA = System(
         [WebhooksFollower, PaymentSagasFollower, WebhooksFollower],
         [PaymentsFollower, ConfirmationsFollower, PaymentSagasFollower],
         [PaymentsFollower, ContractsFollower, PaymentsFollower],
+        [PaymentsFollower, OperationsFollower],
         [PaymentSagasFollower, OperationsFollower],
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],

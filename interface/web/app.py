@@ -7,6 +7,7 @@ from flask_openapi3 import Info, OpenAPI
 
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
+from interface.web.audit import audit_refusal
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
@@ -77,6 +78,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     )
     serve_metrics(app)
     app.before_request(begin)
+    app.after_request(audit_refusal)
     app.after_request(_add_headers)
     app.teardown_request(end)
     register_error_handlers(app)

@@ -186,6 +186,7 @@ def authenticate(role: Role) -> ApiKey:
     ]
     if not found:
         raise Problem("unauthorized", "this API key is not known")
+    g.caller = found[0].name
     if not found[0].role.allows(role):
         raise Problem(
             "forbidden", f"the key '{found[0].name}' has the role {found[0].role}, not {role}"

@@ -73,6 +73,7 @@ LOG_OF_AGGREGATE = {
     "SecurityIncident": "Operations",
     "Contract": "Contracts",
     "Earnings": "Contracts",
+    "AuditEntry": "Operations",
     "Circuit": "Operations",
     "KeyedRequest": "Payments",
 }
