@@ -22,6 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from domain.client import Address, ClientInfo
 from domain.payment_terms import PaymentStatus
+from domain.saga_steps import SagaStatus
 
 URL_LENGTH_MAX = 2048
 DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
@@ -174,6 +175,14 @@ class BreakerPath(Model):
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
+class ParkedPath(Model):
+    """Which parked event."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    parked_id: UUID
+
+
 class PastQuery(Model):
     """Which state of the payment: the newest, or one of the past."""
 
@@ -203,3 +212,23 @@ class ListQuery(Model):
     )
     limit: int = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, max_length=255)
+    total: bool = Field(False, description="Also count them all, which takes its time.")
+
+
+class SagaQuery(Model):
+    """Which sagas to list; those of the newest payments first."""
+
+    status: SagaStatus | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
+
+
+class ParkedQuery(Model):
+    """Which page of the parked events, oldest first."""
+
+    limit: int = Field(20, ge=1, le=100)
+    cursor: Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")] | None = None
+
+
+class NoQuery(Model):
+    """There is nothing to choose."""

@@ -9,6 +9,7 @@ from tests.benchmarks import (
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
 )
 
@@ -18,6 +19,7 @@ ALL = (
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
     bench_circuit_breaker,
 )

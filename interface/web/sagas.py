@@ -1,0 +1,44 @@
+"""The list of sagas over HTTP (contract 5)."""
+
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
+
+from interface.settings import Role
+from interface.web.answers import SagaList
+from interface.web.context import web
+from interface.web.documents import (
+    cursor_of,
+    json_response,
+    list_document,
+    place_of,
+    saga_row_document,
+)
+from interface.web.models import SagaQuery
+from interface.web.operation_ids import by_view
+from interface.web.requests import needs
+from system.persistence.payment_queries import Place
+
+sagas = APIBlueprint(
+    "sagas",
+    __name__,
+    url_prefix="/v1/sagas",
+    abp_tags=[Tag(name="sagas", description="Where the saga of each payment stands")],
+    abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
+)
+
+
+@sagas.get("", responses={200: SagaList})
+@needs(Role.READ)
+def list_sagas(query: SagaQuery) -> Response:
+    """List sagas, those of the newest payments first
+
+    `status=parked` finds those that wait for a person; `parked` and `advice` say why, and what to
+    do.
+    """
+    place = place_of(query.cursor) if query.cursor else None
+    rows = web().saga_queries.list(query.status, query.limit + 1, place)
+    page = rows[: query.limit]
+    last = Place(page[-1]["created_at"], page[-1]["saga_id"]) if page else None
+    next_cursor = cursor_of(last) if last and len(rows) > query.limit else None
+    return json_response(list_document([saga_row_document(row) for row in page], next_cursor))
