@@ -15,6 +15,7 @@ COMMANDS = {
     "worker": "roles",
     "simulator": "roles",
     "payments": "payments",
+    "keys": "keys",
     "projections": "projections",
     "parked": "parked",
     "doctor": "doctor",
