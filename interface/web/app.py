@@ -10,6 +10,7 @@ from interface.settings import Settings
 from interface.web.answers import ProblemAnswer
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
+from interface.web.contracts import contracts
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
 from interface.web.parked_events import parked_events
@@ -22,6 +23,7 @@ from interface.web.sagas import sagas
 from interface.web.webhooks import webhooks
 from system.listener import Listener
 from system.persistence.api_keys import ApiKeys
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
 from system.persistence.saga_queries import SagaQueries
@@ -68,6 +70,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         applications=applications,
         queries=PaymentQueries(persistence),
         saga_queries=SagaQueries(persistence),
+        contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
@@ -81,6 +84,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     register_error_handlers(app)
     app.register_api(payments)
     app.register_api(sagas)
+    app.register_api(contracts)
     app.register_api(circuit_breakers)
     app.register_api(projections)
     app.register_api(parked_events)

@@ -16,6 +16,7 @@ from interface.web.incident_limit import IncidentLimit
 from interface.web.key_ring import KeyRing
 from system.applications import Applications
 from system.listener import Listener
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
@@ -104,6 +105,7 @@ class WebContext:
     applications: Applications
     queries: PaymentQueries
     saga_queries: SagaQueries
+    contract_queries: ContractQueries
     waiter: PageWaiter
     circuits: CircuitBoard
     rate_limits: RateLimits

@@ -40,7 +40,7 @@ REPLAYED: Document = {
     "schema": {"type": "string", "enum": ["true"]},
     "description": "There when the request was carried out before, and nothing was done now.",
 }
-LOCATION: Document = {"schema": TEXT, "description": "The path of the new payment."}
+LOCATION: Document = {"schema": TEXT, "description": "The path of what was created."}
 RETRY_AFTER: Document = {
     "schema": {"type": "integer", "minimum": 1},
     "description": "In so many seconds it is worth looking again.",
@@ -52,6 +52,8 @@ OF_PAYMENT = (
 )
 """What can be done with a payment, from any answer that shows it."""
 
+OF_CONTRACT = ("getContract", "cancelContract", "getContractEarnings")
+
 LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "createPayment": (OF_PAYMENT, "payment_id", "$response.body#/paymentId"),
     "getPayment": (OF_PAYMENT, "payment_id", "$response.body#/paymentId"),
@@ -59,6 +61,8 @@ LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
     "capturePayment": (OF_PAYMENT, "payment_id", "$response.body#/paymentId"),
     "refundPayment": (OF_PAYMENT, "payment_id", "$request.path.payment_id"),
     "listPayments": (OF_PAYMENT, "payment_id", "$response.body#/data/0/paymentId"),
+    "createContract": (OF_CONTRACT, "contract_id", "$response.body#/contractId"),
+    "listContracts": (OF_CONTRACT, "contract_id", "$response.body#/data/0/contractId"),
     "listSagas": (
         ("getSaga", "retrySaga", "compensateSaga"),
         "payment_id",
@@ -88,6 +92,7 @@ def described(document: Document) -> Document:
     return complete
 
 
+CREATES = frozenset({"createPayment", "createContract"})
 STATUSES = sorted({kind.status for kind in KINDS.values()})
 
 
@@ -104,7 +109,8 @@ def _complete(operation: Document, path: str, method: str) -> None:
         if status.startswith("2"):
             headers = answer.setdefault("headers", {})
             headers |= ANSWER_HEADERS | ({"Idempotent-Replayed": REPLAYED} if changes else {})
-            headers |= {"Location": LOCATION, "Retry-After": RETRY_AFTER} if is_create else {}
+            headers |= {"Location": LOCATION} if operation["operationId"] in CREATES else {}
+            headers |= {"Retry-After": RETRY_AFTER} if is_create else {}
             answer["links"] = _links(operation["operationId"])
     for status in _refusals(path, changes=changes, has_body="requestBody" in operation):
         operation["responses"][str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}

@@ -44,7 +44,8 @@ class Model(BaseModel):
         return super().model_json_schema(*args, **kwargs)
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """A number that was sent as one or as a decimal string, unchanged."""
     is_decimal_text = isinstance(value, str) and DECIMAL_TEXT.fullmatch(value)
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     if not is_decimal_text and not is_number:
@@ -63,7 +64,7 @@ def _web_address(value: str) -> str:
     return value
 
 
-Amount = Annotated[Decimal, BeforeValidator(_number), Field(examples=["149.50"])]
+Amount = Annotated[Decimal, BeforeValidator(as_number), Field(examples=["149.50"])]
 WebAddress = Annotated[
     str,
     StringConstraints(max_length=URL_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$"),

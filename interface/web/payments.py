@@ -43,7 +43,7 @@ from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import body_fingerprint, needs, prefers_async
 from system.event_status import event_statuses
-from system.persistence.payment_queries import PaymentFilter, Place
+from system.persistence.payment_queries import PaymentFilter
 
 payments = APIBlueprint(
     "payments",
@@ -129,8 +129,8 @@ def list_payments(query: ListQuery) -> Response:
     place = place_of(query.cursor) if query.cursor else None
     rows = web().queries.list(wanted, query.limit + 1, place)
     page = rows[: query.limit]
-    last = Place(page[-1]["created_at"], page[-1]["payment_id"]) if page else None
-    next_cursor = cursor_of(last) if last and len(rows) > query.limit else None
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["created_at"], last["payment_id"]) if last else None
     total = web().queries.count(wanted) if query.total else None
     return json_response(list_document([row_document(row) for row in page], next_cursor, total))
 

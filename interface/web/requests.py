@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import date
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from hmac import digest as hmac_digest
 from typing import Any, TypeVar, cast, get_type_hints
@@ -270,4 +271,6 @@ def _canonical(value: Any) -> bytes:
         return b"[" + b",".join(map(_canonical, value)) + b"]"
     if isinstance(value, Decimal):
         return str(EXACT.normalize(value)).encode()
+    if isinstance(value, date):
+        return write_json(value.isoformat())
     return write_json(value)

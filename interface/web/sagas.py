@@ -16,7 +16,6 @@ from interface.web.documents import (
 from interface.web.models import SagaQuery
 from interface.web.operation_ids import by_view
 from interface.web.requests import needs
-from system.persistence.payment_queries import Place
 
 sagas = APIBlueprint(
     "sagas",
@@ -39,6 +38,6 @@ def list_sagas(query: SagaQuery) -> Response:
     place = place_of(query.cursor) if query.cursor else None
     rows = web().saga_queries.list(query.status, query.limit + 1, place)
     page = rows[: query.limit]
-    last = Place(page[-1]["created_at"], page[-1]["saga_id"]) if page else None
-    next_cursor = cursor_of(last) if last and len(rows) > query.limit else None
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["created_at"], last["saga_id"]) if last else None
     return json_response(list_document([saga_row_document(row) for row in page], next_cursor))

@@ -25,6 +25,7 @@ from domain.money import Money
 from domain.payment import Payment
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
+from tests.simulation.contract_kit import contract_of_every_fate
 from tests.simulation.scenarios import SEED_STORIES, SLOW_STORIES
 from tests.unit.domain_kit import PAYMENT_ID, initiated, report
 
@@ -46,6 +47,7 @@ SHARED_TYPES = {
         "PaymentSaga.RecordClosed",
         "PaymentSaga.RecordClosing",
     },
+    PaymentEventType.EARNINGS_CALCULATED: {"Earnings.Calculated", "Earnings.Reversed"},
 }
 """Public types that more than one class raises, on purpose."""
 
@@ -156,6 +158,7 @@ SPECIAL_STORIES = (
     _breaker_lives,
     _incident_of_every_kind,
     _request_with_a_key,
+    contract_of_every_fate,
 )
 
 CLASSES = pytest.mark.parametrize("cls", event_classes(), ids=lambda cls: cls.__qualname__)
