@@ -99,6 +99,8 @@ STATUSES = sorted({kind.status for kind in KINDS.values()})
 def _complete(operation: Document, path: str, method: str) -> None:
     changes = method == "post"
     is_create = operation["operationId"] == "createPayment"
+    if "description" in operation:
+        operation["description"] = operation["description"].replace("<br/>", " ").strip()
     parameters = operation.setdefault("parameters", [])
     parameters.append(CORRELATION_ID)
     if changes:
