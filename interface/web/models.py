@@ -26,6 +26,8 @@ from domain.saga_steps import SagaStatus
 
 URL_LENGTH_MAX = 2048
 DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
+RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
+"""How a time begins; a bare number would be read as seconds since 1970."""
 VERSION_MAX = 2**63 - 1
 METADATA_PAIRS_MAX = 50
 
@@ -78,6 +80,13 @@ def _without_nul(value: str) -> str:
     return value
 
 
+def _as_time(value: Any) -> Any:
+    if isinstance(value, str) and not RFC_3339.match(value):
+        raise ValueError("expected a time with its zone, such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_as_time)]
 SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -190,7 +199,7 @@ class PastQuery(Model):
     version: int | None = Field(
         None, ge=1, le=VERSION_MAX, description="As it was at this version."
     )
-    as_of: AwareDatetime | None = Field(None, description="As it was at this time (RFC 3339).")
+    as_of: Time | None = Field(None, description="As it was at this time (RFC 3339).")
 
     @model_validator(mode="after")
     def _only_one(self) -> Self:
@@ -206,8 +215,8 @@ class ListQuery(Model):
     contract_id: SearchText | None = None
     currency: SearchText | None = None
     transaction_ref: SearchText | None = None
-    created_from: AwareDatetime | None = None
-    created_to: AwareDatetime | None = None
+    created_from: Time | None = None
+    created_to: Time | None = None
     q: Annotated[SearchText, StringConstraints(min_length=1)] | None = Field(
         None, description="Text in the description or in the client's name or e-mail."
     )
