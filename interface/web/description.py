@@ -14,8 +14,9 @@ TEXT: Document = {"type": "string"}
 CORRELATION_ID: Document = {
     "name": "X-Correlation-Id",
     "in": "header",
-    "description": "Returned, and put on every event that follows; one is made when it is missing.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
+    "description": "1 to 128 printable characters. Returned, and put on every event that follows; "
+    "one is made when it is missing or of another form.",
+    "schema": TEXT,
     "example": "order-1001",
 }
 IDEMPOTENCY_KEY: Document = {
@@ -30,7 +31,7 @@ PREFER: Document = {
     "name": "Prefer",
     "in": "header",
     "description": "`respond-async` does not wait for the hosted page (RFC 7240).",
-    "schema": {"type": "string", "pattern": "^respond-async$"},
+    "schema": TEXT,
     "example": "respond-async",
 }
 ANSWER_HEADERS: Document = {
