@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import singledispatch
+from functools import cache, singledispatch
 from typing import Any
 from uuid import UUID
 
-from application.vault import Vault
+from application.vault import ERASED, Vault
 from domain.client import Address, ClientInfo
 from domain.event import PaySagaAggregate
 from domain.gateway_report import GatewayReport
@@ -23,19 +23,31 @@ OWN_FIELDS = frozenset(
     {"originator_id", "originator_version", "originator_topic", "timestamp", "metadata"}
 )
 
+MEMBERS = (
+    *("id", "type", "timestamp", "version", "priority", "status", "correlationId", "causationId"),
+    *("aggregateId", "aggregateType", "aggregateVersion", "metadata", "data"),
+)
+"""The members of an envelope, in the order in which it is shown."""
+
 Opener = Callable[[Sealed], Any]
 
 
 def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[str, Any]:
     """The public form of an event. `status` says what the followers have made of it so far:
     `PENDING`, `PROCESSING`, `PROCESSED` or `FAILED`. Erased personal data reads `erased`."""
+    data = data_of(event, lambda sealed: shown(sealed, vault))
+    return {**envelope_without_data(event), "status": status, "data": data}
+
+
+def envelope_without_data(event: PaySagaAggregate.Event) -> dict[str, Any]:
+    """The members of an envelope in their order, without a `status` and without `data`."""
     return {
         "id": str(event.event_id),
         "type": event.event_type.value,
         "timestamp": timestamp(event.timestamp),
         "version": str(getattr(type(event), "class_version", 1)),
         "priority": event.priority.value,
-        "status": status,
+        "status": None,
         "correlationId": event.metadata.correlation_id,
         "causationId": event.metadata.causation_id,
         "aggregateId": str(event.originator_id),
@@ -50,18 +62,18 @@ def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[s
             "traceId": event.metadata.trace_id,
             "spanId": event.metadata.span_id,
         },
-        "data": data_of(event, lambda sealed: _opened(sealed, vault)),
     }
+
+
+def shown(sealed: Sealed, vault: Vault) -> Any:
+    """Personal data as the outside sees it: opened, or `erased`."""
+    opened = vault.open(sealed)
+    return ERASED if opened is None else opened
 
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _opened(sealed: Sealed, vault: Vault) -> Any:
-    opened = vault.open(sealed)
-    return "erased" if opened is None else public_value(opened, str)
 
 
 @singledispatch
@@ -212,6 +224,7 @@ def public_value(value: Any, opener: Opener) -> Any:
     return value
 
 
+@cache
 def camel_case(name: str) -> str:
     """`gateway_call` as `gatewayCall`."""
     return re.sub(r"_(.)", lambda match: match.group(1).upper(), name)

@@ -9,7 +9,7 @@ from eventsourcing.persistence import IntegrityError
 from application.event_log import EventLog
 from application.payment_gateway import GatewayNotification, Unreadable
 from application.ports import Clock, Persistence
-from application.vault import Vault
+from application.vault import Vault, payment_subject
 from domain.webhook import Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
@@ -41,7 +41,7 @@ class Webhooks(EventLog[Webhook]):
         """
         webhook_id = uuid5(WEBHOOK_NAMESPACE, sha256(body).hexdigest())
         said = notification.report
-        subject = f"payment:{payment_id or webhook_id}"
+        subject = payment_subject(payment_id or webhook_id)
         personal = notification.personal
         webhook = Webhook.receive(
             webhook_id,

@@ -15,6 +15,7 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 
@@ -47,6 +48,7 @@ class Applications:
         self.agenda = Agenda(persistence, clock)
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
+        self.journal = Journal(persistence, clock)
         self.by_name: dict[str, EventLog[Any]] = {
             application.name: application
             for application in vars(self).values()

@@ -9,8 +9,19 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+
+LOGS = (
+    PaymentsFollower,
+    PaymentSagasFollower,
+    Gateway,
+    WebhooksFollower,
+    ConfirmationsFollower,
+    OperationsFollower,
+)
+"""The applications that have events of their own."""
 
 PAYSAGA = System(
     pipes=[
@@ -24,6 +35,7 @@ PAYSAGA = System(
         [ConfirmationsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        *([log, Journal] for log in LOGS),
     ]
 )
 """Each pipe reads from left to right: the right one follows the left one's log."""

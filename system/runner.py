@@ -182,7 +182,7 @@ class Runner:
                 self._leadership,
                 self._clock,
                 self._stopping,
-                linger_ms / 1000,
+                max(linger_ms, follower.linger_ms) / 1000,
             )
             self._followers.append(thread)
             self._subscribe(thread, leaders, listener)

@@ -17,6 +17,9 @@ COMMANDS = {
     "payments": "payments",
     "projections": "projections",
     "parked": "parked",
+    "journal": "journal",
+    "replay": "replay",
+    "privacy": "privacy",
     "doctor": "doctor",
 }
 """Each command and the module of this package that has it under that name. A module is imported

@@ -9,9 +9,12 @@ from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
+from interface.web.event_streams import EventStreams, Feed
+from interface.web.events import events
 from interface.web.health import health
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
+from interface.web.rebuilds import rebuilds
 from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.webhooks import webhooks
@@ -51,6 +54,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         validation_error_callback=validation_problem,
         doc_ui=False,
     )
+    feed = Feed(persistence, applications)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
@@ -64,6 +68,8 @@ def create_app(settings: Settings) -> PaySagaApp:
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
         secret=persistence.installation_secret(),
         listener=listener,
+        feed=feed,
+        streams=EventStreams(feed, listener, settings.web_threads),
     )
     app.before_request(begin)
     app.after_request(_add_headers)
@@ -71,6 +77,8 @@ def create_app(settings: Settings) -> PaySagaApp:
     register_error_handlers(app)
     app.register_api(payments)
     app.register_api(circuit_breakers)
+    app.register_api(events)
+    app.register_api(rebuilds)
     app.register_blueprint(webhooks)
     app.register_blueprint(health)
     app.register_blueprint(reference)

@@ -23,6 +23,7 @@ class Agenda(Projection):
 
     name = "Agenda"
     tables = (AGENDA.name,)
+    is_rebuildable = False
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

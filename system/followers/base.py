@@ -17,6 +17,9 @@ class BatchFollower(Follower[UUID]):
     Positions, new events and row changes are recorded together by `record_batch`.
     """
 
+    linger_ms: ClassVar[int] = 0
+    """How long the follower, once woken, waits for more to come, where nobody waits for it."""
+
     def concerns(self, event_class: type) -> bool:
         """True when the policy has a rule for such events; the others are passed over unread."""
         rules = type(self).__dict__["policy"].dispatcher
@@ -39,6 +42,10 @@ class Projection(EventLog[PaySagaAggregate], BatchFollower):
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
+    version: ClassVar[int] = 1
+    """Raise it when the rows that events mean, or the columns of the tables, change: the program
+    then asks for a rebuild before it starts (see `system.rebuild`)."""
+    is_rebuildable: ClassVar[bool] = True
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

@@ -15,6 +15,8 @@ class Table:
     indexes: tuple[str, ...] = ()
     channel: str | None = field(default=None)
     """Told (NOTIFY) when rows of this table were written."""
+    waits_for_disk: bool = False
+    """True for rows that must not be lost in a crash even though they could be made again."""
 
 
 AGENDA = Table(
@@ -47,6 +49,7 @@ PAYMENTS_VIEW = Table(
         "currency": "text NOT NULL",
         "description": "text NOT NULL",
         "contract_id": "text",
+        "client_id": "uuid",
         "client_info": "jsonb",
         "payment_method": "text NOT NULL",
         "capture_method": "text NOT NULL",
@@ -72,8 +75,10 @@ PAYMENTS_VIEW = Table(
         "(contract_id, created_at DESC) WHERE contract_id IS NOT NULL",
         "(currency, created_at DESC, payment_id DESC)",
         "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+        "(client_id) WHERE client_id IS NOT NULL",
     ),
 )
+"""`client_id` names the key that seals `client_info` in the events."""
 
 REFUNDS_VIEW = Table(
     name="view_refunds",
@@ -136,7 +141,40 @@ BREAKER_METRICS = Table(
     },
 )
 
+JOURNAL = Table(
+    name="journal",
+    key=("position",),
+    columns={
+        "position": "bigint",
+        "hash": "bytea NOT NULL",
+        "log": "text NOT NULL",
+        "log_position": "bigint NOT NULL",
+        "record_hash": "bytea NOT NULL",
+        "event_id": "uuid NOT NULL UNIQUE",
+        "type": "text NOT NULL",
+        "aggregate_id": "uuid NOT NULL",
+        "subject_id": "uuid NOT NULL",
+        "correlation_id": "text NOT NULL",
+        "timestamp": 'text COLLATE "C" NOT NULL',
+        "envelope": "text NOT NULL",
+    },
+    indexes=(
+        "(type, position)",
+        "(aggregate_id, position)",
+        "(subject_id, position)",
+        "(correlation_id, position)",
+        "(timestamp, position)",
+    ),
+    channel="journal",
+    waits_for_disk=True,
+)
+"""See `application.journal` for what the columns hold. Readers remember positions, and people keep
+hashes elsewhere: a crash must not give an entry another place."""
+
 TABLES = {
     table.name: table
-    for table in (AGENDA, BREAKER_METRICS, PARKED, PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)
+    for table in (
+        *(AGENDA, BREAKER_METRICS, JOURNAL, PARKED),
+        *(PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW),
+    )
 }
