@@ -4,6 +4,7 @@ import time
 
 from tests.benchmarks import (
     bench_append,
+    bench_audit,
     bench_calls,
     bench_circuit_breaker,
     bench_follower,
@@ -16,6 +17,7 @@ ALL = (
     bench_append,
     bench_calls,
     bench_follower,
+    bench_audit,
     bench_latency,
     bench_lifecycle,
     bench_test_mode,
