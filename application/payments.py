@@ -9,15 +9,9 @@ from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
 from application.vault import Vault
 from domain.client import ClientInfo
-from domain.errors import DomainError
+from domain.keyed_request import IdempotencyKeyReused
 from domain.money import Money
 from domain.payment import Payment
-
-
-class IdempotencyKeyReused(DomainError):
-    """The key was used before for another request (contract 3)."""
-
-    code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,7 @@ class Payments(EventLog[Payment]):
     def _recorded_before(self, payment_id: UUID, request: NewPayment) -> Payment:
         payment = self.get(payment_id)
         if payment.request_fingerprint != request.fingerprint:
-            raise IdempotencyKeyReused(
-                "this Idempotency-Key was used with another request: send a new key"
-            )
+            raise IdempotencyKeyReused
         return payment
 
     def cancel(self, payment_id: UUID, reason: str) -> Payment:

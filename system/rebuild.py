@@ -81,6 +81,7 @@ def rebuild_state(
 ) -> RebuildState:
     """The state of a projection's rebuild, if there is one under way."""
     projection = applications.by_name[name]
+    assert isinstance(projection, Projection)
     with persistence.connection() as connection:
         left = connection.execute(
             "SELECT leader, position FROM rebuilds WHERE projection = %s", (name,)

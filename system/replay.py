@@ -11,6 +11,8 @@ from eventsourcing.application import AggregateNotFoundError
 from application.envelope import Opener, camel_case, public_value
 from application.event_log import EventLog, ReadsMany, replayed
 from domain.confirmation import Confirmation
+from domain.contract import Contract
+from domain.earnings import Earnings
 from domain.event import PaySagaAggregate
 from domain.gateway_call import GatewayCall
 from domain.payment import Payment
@@ -19,6 +21,12 @@ from system.applications import Applications
 
 Event = PaySagaAggregate.Event
 State = dict[str, Any]
+
+CONTRACT_EVENTS = tuple(
+    member
+    for member in vars(Contract).values()
+    if isinstance(member, type) and issubclass(member, Event)
+)
 
 LIBRARY_FIELDS = frozenset(
     {"_id", "_version", "_created_on", "_modified_on", "_pending_events", "metadata"}
@@ -95,13 +103,25 @@ def story_of(
     return Story(
         payment=replayed(None, own),
         saga=replayed(None, (event for event in others if event.originator_id == saga_id)),
-        roots=tree(happening for events in lives for happening in told(events)),
+        roots=tree(
+            happening
+            for events in lives
+            for happening in told(events)
+            if _is_about(happening.event, payment_id)
+        ),
+    )
+
+
+def _is_about(event: Event, payment_id: UUID) -> bool:
+    """A contract has other payments too."""
+    return not isinstance(event, CONTRACT_EVENTS) or (
+        getattr(event, "payment_id", None) == payment_id
     )
 
 
 def _around(applications: Applications, payment_id: UUID, own: Sequence[Event]) -> list[Event]:
-    """The events of all that belongs to a payment: saga, calls, callbacks, confirmations, and the
-    suspicions that came of them."""
+    """The events of all that belongs to a payment: saga, calls, callbacks, confirmations, the
+    suspicions that came of them, its contract, and what was earned."""
     saga = applications.sagas.history(PaymentSaga.create_id(payment_id))
     calls = [event.call.call_id for event in saga if isinstance(event, PaymentSaga.CallRequested)]
     webhooks = [
@@ -114,9 +134,13 @@ def _around(applications: Applications, payment_id: UUID, own: Sequence[Event]) 
         for event in (*saga, *gateway)
         if isinstance(event, PaymentSaga.ReportDoubted | GatewayCall.Refused)
     ]
+    shared = [Earnings.create_id(payment_id)]
+    if isinstance(own[0], Payment.Initiated) and own[0].contract_id:
+        shared.append(Contract.create_id(own[0].contract_id))
     return [
         *saga,
         *gateway,
+        *histories(applications.contracts, shared),
         *histories(applications.webhooks, webhooks),
         *histories(applications.confirmations, told_of),
         *histories(applications.operations, doubtful),

@@ -10,13 +10,22 @@ from psycopg.sql import SQL, Identifier
 
 from application.event_log import EventLog
 from application.vault import Vault
+from domain.contract import Contract
+from domain.earnings import Earnings
 from domain.event import PaySagaAggregate
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from system.applications import Applications
 from system.definition import LOGS
 from system.persistence.postgres import PostgresPersistence
-from system.persistence.tables import PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW
+from system.persistence.tables import (
+    CONTRACTS_VIEW,
+    EARNINGS_VIEW,
+    PAYMENTS_VIEW,
+    REFUNDS_VIEW,
+    SAGAS_VIEW,
+)
+from system.projections.contracts_view import contract_row, earnings_total
 from system.projections.payments_view import payment_row, refund_rows
 from system.projections.sagas_view import saga_row
 
@@ -124,8 +133,9 @@ class ReplayCheck:
         statement = SQL("SELECT * FROM {} WHERE {} = ANY(%s)").format(
             Identifier(table), Identifier(key)
         )
+        is_summed = table == EARNINGS_VIEW.name
         with self._persistence.connection() as connection:
-            rows = connection.execute(statement, (keys,)).fetchall()
+            rows = connection.execute(EARNINGS if is_summed else statement, (keys,)).fetchall()
         return {row[key]: row for row in rows}
 
     def _orphans(self) -> Iterator[Difference]:
@@ -134,6 +144,8 @@ class ReplayCheck:
             (PAYMENTS_VIEW.name, "payment_id", self._applications.payments),
             (REFUNDS_VIEW.name, "payment_id", self._applications.payments),
             (SAGAS_VIEW.name, "saga_id", self._applications.sagas),
+            (CONTRACTS_VIEW.name, "aggregate_id", self._applications.contracts),
+            (EARNINGS_VIEW.name, "payment_id", self._applications.payments),
         ):
             statement = ORPHANS.format(
                 key=Identifier(KEYS[table]),
@@ -147,7 +159,16 @@ class ReplayCheck:
                 yield Difference(table, str(row["key"]), None, str(row["key"]), None)
 
 
-KEYS = {table.name: table.key[0] for table in (PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW)}
+KEYS = {
+    **{t.name: t.key[0] for t in (PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW, CONTRACTS_VIEW)},
+    EARNINGS_VIEW.name: "payment_id",
+}
+"""By what the rows of each view are compared. Of earnings the sums for each payment are."""
+
+EARNINGS = SQL(
+    "SELECT payment_id, sum(gross) AS gross, sum(platform_fee) AS platform_fee, sum(net) AS net "
+    "FROM view_earnings WHERE payment_id = ANY(%s) GROUP BY payment_id"
+)
 
 
 def expected_rows(aggregate: PaySagaAggregate, vault: Vault) -> Iterator[tuple[str, UUID, Row]]:
@@ -159,11 +180,17 @@ def expected_rows(aggregate: PaySagaAggregate, vault: Vault) -> Iterator[tuple[s
             yield REFUNDS_VIEW.name, row["refund_id"], row
     elif isinstance(aggregate, PaymentSaga):
         yield SAGAS_VIEW.name, aggregate.id, saga_row(aggregate)
+    elif isinstance(aggregate, Contract):
+        yield CONTRACTS_VIEW.name, aggregate.id, contract_row(aggregate)
+    elif isinstance(aggregate, Earnings):
+        yield EARNINGS_VIEW.name, aggregate.payment_id, earnings_total(aggregate)
 
 
 def _keys(aggregate: PaySagaAggregate) -> set[str]:
-    refunds = aggregate.refunds if isinstance(aggregate, Payment) else ()
-    return {str(aggregate.id), *map(str, refunds)}
+    others = list(aggregate.refunds) if isinstance(aggregate, Payment) else []
+    if isinstance(aggregate, Earnings):
+        others.append(aggregate.payment_id)
+    return {str(aggregate.id), *map(str, others)}
 
 
 def _compared(

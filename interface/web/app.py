@@ -9,6 +9,7 @@ from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
+from interface.web.contracts import contracts
 from interface.web.event_streams import EventStreams, Feed
 from interface.web.events import events
 from interface.web.health import health
@@ -19,6 +20,7 @@ from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.webhooks import webhooks
 from system.listener import Listener
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
 
@@ -63,6 +65,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         persistence=persistence,
         applications=applications,
         queries=PaymentQueries(persistence),
+        contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
@@ -76,6 +79,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(contracts)
     app.register_api(circuit_breakers)
     app.register_api(events)
     app.register_api(rebuilds)
@@ -91,4 +95,6 @@ def _add_headers(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     if "correlation_id" in g:
         response.headers["X-Correlation-Id"] = g.correlation_id
+    if response.status_code < 400 and g.get("command") and g.command.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
     return response

@@ -13,7 +13,7 @@ from interface.bootstrap import breaker_config
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import json_response, list_document
-from interface.web.models import BreakerPath
+from interface.web.models import BreakerPath, NoMembers
 from interface.web.problems import Problem
 from interface.web.requests import needs
 from system.breaker_metrics import fleet_metrics
@@ -44,7 +44,7 @@ def get_breaker(path: BreakerPath) -> Response:
 
 @circuit_breakers.post("/<path:name>/force-open")
 @needs(Role.ADMIN)
-def force_open_breaker(path: BreakerPath) -> Response:
+def force_open_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Keep all calls away from a service, in all processes, until its reset time-out has passed"""
     wait_ms = web().settings.breaker_reset_timeout_ms
     web().applications.operations.force_open(_known(path.name), g.api_key.name, wait_ms)
@@ -53,7 +53,7 @@ def force_open_breaker(path: BreakerPath) -> Response:
 
 @circuit_breakers.post("/<path:name>/reset")
 @needs(Role.ADMIN)
-def reset_breaker(path: BreakerPath) -> Response:
+def reset_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Let calls through again, in all processes"""
     web().applications.operations.reset(_known(path.name), g.api_key.name)
     return json_response(_document(path.name))

@@ -12,7 +12,7 @@ from application.envelope import camel_case
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import json_response
-from interface.web.models import ProjectionPath
+from interface.web.models import NoMembers, ProjectionPath
 from interface.web.problems import Problem
 from interface.web.requests import needs
 from system.rebuild import Rebuild, RebuildRefused, rebuild_state, rebuildable
@@ -30,7 +30,7 @@ rebuilds = APIBlueprint(
 
 @rebuilds.post("/<name>/rebuild")
 @needs(Role.ADMIN)
-def rebuild_projection(path: ProjectionPath) -> Response:
+def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     """Make a read model anew from the events while the service runs
 
     The answer does not wait: look at the rebuild to see how far it is. One that was interrupted,

@@ -148,13 +148,13 @@ def of(at: Node) -> list[Any]:
 def test_followers_are_shared_between_workers_and_handed_over_on_stop(database_url: str) -> None:
     with node(database_url, "one") as first, node(database_url, "two") as second:
         first.start()
-        until(lambda: holders(first) == {"one": 9})
+        until(lambda: holders(first) == {"one": 11})
         second.start()
-        until(lambda: holders(first) == {"one": 5, "two": 4})
+        until(lambda: holders(first) == {"one": 6, "two": 5})
         first.create_payment()
         until(lambda: seen(second) == 1)
         first.stop()
-        until(lambda: holders(second) == {"two": 9})
+        until(lambda: holders(second) == {"two": 11})
         second.create_payment()
         until(lambda: seen(second) == 2)
         second.stop()

@@ -42,7 +42,7 @@ from tests.integration.production_kit import (
 from tests.simulation import scenarios
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-VIEWS = ("view_payments", "view_refunds", "view_sagas")
+VIEWS = ("view_payments", "view_refunds", "view_sagas", "view_contracts", "view_earnings")
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def rebuild(kept: Any, name: str = "PaymentsView", **how: Any) -> Any:
 def structure(kept: Any) -> list[dict[str, Any]]:
     """Columns and indexes of the views, and whatever else is named like them."""
     return kept.query(
-        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'view_%' "
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename LIKE 'view%%' "
         "UNION ALL SELECT table_name, column_name, data_type FROM information_schema.columns "
-        "WHERE table_name LIKE 'view_%' ORDER BY 1, 2"
+        "WHERE table_name LIKE 'view%%' ORDER BY 1, 2"
     )
 
 
@@ -213,12 +213,12 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(
         rebuild(kept, progress=interrupt_after(2))
     assert rows(kept) == before
     state = rebuild_state(kept.persistence, kept.applications, "PaymentsView")
-    assert (state.is_interrupted, state.is_running, state.position) == (True, False, 2)
-    assert state.total > state.position
+    assert (state.is_interrupted, state.is_running) == (True, False)
+    assert state.total > state.position > 0
     told: list[int] = []
     rebuilt = rebuild(kept, progress=lambda done, _total: told.append(done))
     assert rebuilt.is_resumed
-    assert told[0] == 2
+    assert told[0] == state.position
     assert rows(kept) == before
     assert not rebuild_state(kept.persistence, kept.applications, "PaymentsView").is_interrupted
 

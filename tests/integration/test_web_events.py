@@ -126,6 +126,23 @@ def test_a_wrong_query_is_refused(api: Api, query: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
+@pytest.fixture(autouse=True)
+def closed_streams_are_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interface.web.event_streams.KEEP_ALIVE_SECONDS", 0.05)
+
+
+def opened(api: Api, headers: dict[str, str] | None = None, **query: Any) -> Stream:
+    """A stream, as soon as the closed ones of other tests have made room for it."""
+
+    def open_() -> Stream | None:
+        stream = Stream(api, headers, **query)
+        return stream if stream.response.status_code == 200 else None
+
+    stream = until(open_)
+    assert isinstance(stream, Stream)
+    return stream
+
+
 class Stream:
     """An open stream of events."""
 
@@ -157,7 +174,7 @@ class Stream:
 
 def test_a_stream_tells_each_event_as_it_comes(api: Api, payment: dict[str, Any]) -> None:
     newest = feed_end(api)
-    stream = Stream(api)
+    stream = opened(api)
     try:
         assert stream.response.headers["Content-Type"] == "text/event-stream; charset=utf-8"
         made = api.created()
@@ -191,15 +208,15 @@ def test_a_stream_goes_on_behind_the_last_event_that_was_seen(
     api: Api, payment: dict[str, Any]
 ) -> None:
     for stream in (
-        Stream(api, {"Last-Event-ID": "2"}, after=0),
-        Stream(api, after=2),
+        opened(api, {"Last-Event-ID": "2"}, after=0),
+        opened(api, after=2),
     ):
         assert [stream.next()["id"], stream.next()["id"]] == ["3", "4"]
         stream.close()
 
 
 def test_a_stream_can_be_filtered(api: Api, payment: dict[str, Any]) -> None:
-    stream = Stream(api, after=0, aggregateId=payment["paymentId"])
+    stream = opened(api, after=0, aggregateId=payment["paymentId"])
     try:
         events = [json.loads(stream.next()["data"]) for _ in range(2)]
         assert {event["aggregateId"] for event in events} == {payment["paymentId"]}
@@ -213,29 +230,20 @@ def test_a_last_event_id_that_we_never_gave_is_refused(api: Api, given: str) -> 
     assert (answer.status_code, answer.json()["code"]) == (422, "validation_error")
 
 
-def test_only_so_many_streams_are_served_and_a_closed_one_makes_room(
-    home: House, api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("interface.web.event_streams.KEEP_ALIVE_SECONDS", 0.05)
-    streams = [Stream(api), Stream(api)]
+def test_only_so_many_streams_are_served_and_a_closed_one_makes_room(api: Api) -> None:
+    streams = [opened(api), opened(api)]
     assert [stream.response.status_code for stream in streams] == [200, 200]
     refused = api.get("/v1/events/stream")
     assert (refused.status_code, refused.json()["code"]) == (503, "too_many_streams")
     assert int(refused.headers["Retry-After"]) >= 1
     for stream in streams:
         stream.close()
-    until(lambda: api_can_stream(api))
-
-
-def api_can_stream(api: Api) -> bool:
-    stream = Stream(api)
-    stream.close()
-    return stream.response.status_code == 200
+    opened(api).close()
 
 
 def test_a_client_that_does_not_read_holds_up_nobody_else(home: House, api: Api) -> None:
-    slow = Stream(api, after=0)
-    quick = Stream(api, after=0)
+    slow = opened(api, after=0)
+    quick = opened(api, after=0)
     try:
         end = feed_end(api)
         assert [int(quick.next()["id"]) for _ in range(end)] == list(range(1, end + 1))
@@ -249,8 +257,7 @@ def test_a_stream_ends_after_a_while_so_that_no_thread_is_held_for_ever(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("interface.web.event_streams.STREAM_SECONDS_MAX", 0.3)
-    response = api.request("GET", "/v1/events/stream", timeout=STREAM_TIMEOUT_SECONDS)
-    assert response.status_code == 200
+    response = opened(api).response
     assert response.text.startswith("retry: 1000\n\n")
 
 

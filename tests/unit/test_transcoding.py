@@ -20,10 +20,12 @@ from application.breaker_values import CircuitBreakerConfig, CircuitState, State
 from application.confirmations import Delivery
 from application.transcoding import PaySagaMapper, PaySagaTranscoder, enum_fields
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_of
+from domain.keyed_request import KeyedCommand, serving
 from domain.money import Money
 from domain.payment import Payment
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
+from tests.simulation.contract_kit import contract_of_every_fate
 from tests.simulation.scenarios import SEED_STORIES, SLOW_STORIES
 from tests.unit.domain_kit import PAYMENT_ID, initiated, report
 
@@ -45,6 +47,7 @@ SHARED_TYPES = {
         "PaymentSaga.RecordClosed",
         "PaymentSaga.RecordClosing",
     },
+    PaymentEventType.EARNINGS_CALCULATED: {"Earnings.Calculated", "Earnings.Reversed"},
 }
 """Public types that more than one class raises, on purpose."""
 
@@ -144,7 +147,19 @@ def _incident_of_every_kind(s: SystemUnderTest) -> None:
         s.applications.operations.record_incident("k", "low", "203.0.113.9", {"n": [1, None]})
 
 
-SPECIAL_STORIES = (_everything_goes_wrong, _breaker_lives, _incident_of_every_kind)
+def _request_with_a_key(s: SystemUnderTest) -> None:
+    payment_id = s.create_payment("10.00", "SAR", "Tea")
+    with serving(KeyedCommand(s.ids.uuid(), lambda: "fingerprint")):
+        s.cancel_payment(payment_id)
+
+
+SPECIAL_STORIES = (
+    _everything_goes_wrong,
+    _breaker_lives,
+    _incident_of_every_kind,
+    _request_with_a_key,
+    contract_of_every_fate,
+)
 
 CLASSES = pytest.mark.parametrize("cls", event_classes(), ids=lambda cls: cls.__qualname__)
 
