@@ -55,6 +55,8 @@ class FollowerThread:
         self._followings = {following.leader.name: following for following in followings}
         self._parking = parking
         self._linger_seconds = linger_seconds
+        self._is_patient = followings[0].follower.linger_ms > 0
+        self._full_batch = min(following.batch_size for following in followings)
         self._leadership = leadership
         self._clock = clock
         self._stopping = stopping
@@ -107,7 +109,8 @@ class FollowerThread:
             return 0.0
         self._failures = self._conflicts = 0
         self.active_at = self._clock.now()
-        return 0.0 if count else POLL_SECONDS
+        is_behind = count >= (self._full_batch if self._is_patient else 1)
+        return 0.0 if is_behind else POLL_SECONDS
 
     def _back_off(self, base_seconds: float, times: int) -> None:
         delay_seconds = base_seconds * 2 ** min(times, RETRY_DOUBLINGS_MAX)

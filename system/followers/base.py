@@ -18,7 +18,8 @@ class BatchFollower(Follower[UUID]):
     """
 
     linger_ms: ClassVar[int] = 0
-    """How long the follower, once woken, waits for more to come, where nobody waits for it."""
+    """How long the follower, once woken, waits for more to come. For followers that nobody waits
+    for: they take in larger batches, less often."""
 
     def concerns(self, event_class: type) -> bool:
         """True when the policy has a rule for such events; the others are passed over unread."""

@@ -361,3 +361,25 @@ def test_the_check_reads_page_by_page(kept: Books, monkeypatch: pytest.MonkeyPat
     assert named(kept) == (MIDDLE + 2, Damage.ALTERED)
     JournalCheck(kept.persistence, kept.applications).run(lambda d, t: told.append((d, t)))
     assert told[0] == (3, head.position)
+
+
+def test_the_journal_waits_for_more_and_writes_in_larger_batches(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    record = Journal.record_batch
+
+    def counting(self: Journal, work: Any) -> None:
+        batches.append(len(work.rows))
+        record(self, work)
+
+    monkeypatch.setattr(Journal, "record_batch", counting)
+    with node(database_url) as one:
+        one.start()
+        for _ in range(60):
+            one.create_payment()
+        found = Books(one.persistence, one.applications)
+        until(lambda: len(found.journal()) >= 120 and len(found.journal()) == recorded(found))
+        one.stop()
+    written = [size for size in batches if size]
+    assert sum(written) / len(written) > 4
