@@ -19,6 +19,7 @@ from eventsourcing.utils import Environment
 from application.journal import BEGINNING, Link
 from application.rows import Delete, Insert, Key, Patch, RowChange, Upsert
 from application.vault import ClientKey, Vault, opened
+from system.persistence.reached import starts_at
 from system.persistence.tables import JOURNAL
 
 Row = dict[str, Any]
@@ -78,8 +79,9 @@ class MemoryRecorder(POPOProcessRecorder):
         return [self._append(event) for event in stored_events]
 
     def _check_position(self, tracking: Tracking) -> None:
-        if self._reached.get(tracking.application_name, 0) >= tracking.notification_id:
-            raise IntegrityError(f"{tracking} or a later position is recorded already")
+        recorded, after = self._reached.get(tracking.application_name, 0), starts_at(tracking)
+        if recorded >= tracking.notification_id or after not in (None, recorded):
+            raise IntegrityError(f"{tracking} does not follow the recorded position {recorded}")
 
     def _check_versions(self, stored_events: Sequence[StoredEvent]) -> None:
         new = {(event.originator_id, event.originator_version) for event in stored_events}

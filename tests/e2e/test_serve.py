@@ -83,7 +83,9 @@ def test_ctrl_c_in_the_terminal_reaches_nothing_but_serve(serve: Serving) -> Non
 
 
 def test_whatever_is_killed_is_started_again_and_payments_go_on(data_dir: Path) -> None:
-    with serving(data_dir) as serve:
+    """On a busy machine the simulator is away for so long that the breaker opens; by default it
+    would not try again before this test gives up."""
+    with serving(data_dir, breaker_reset_timeout_ms=1000) as serve:
         serve.wait_until_running()
         for find in (*(partial(serve.role, role) for role in ROLES), serve.postgres):
             killed = find()
