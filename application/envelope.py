@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from functools import cache, singledispatch
 from typing import Any
@@ -78,7 +79,7 @@ def shown(sealed: Sealed, vault: Vault) -> Any:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @singledispatch
@@ -232,8 +233,14 @@ def _amount(money: Money) -> dict[str, Any]:
     return {"amount": money.amount, "currency": money.currency.code}
 
 
+KNOWN_TO_JSON = frozenset({str, int, bool, float, Decimal, type(None)})
+"""Types whose values are shown as they are. Most are one of these: they are asked for first."""
+
+
 def public_value(value: Any, opener: Opener) -> Any:
     """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
+    if type(value) in KNOWN_TO_JSON:
+        return value
     if isinstance(value, Sealed):
         return opener(value)
     if isinstance(value, Money):

@@ -108,3 +108,18 @@ def test_a_changed_field_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     assert fields_of(Payment.Cancelled) == {**before, "note": "str"}
     monkeypatch.setattr(Payment.Cancelled, "__annotations__", {"reason": int})
     assert fields_of(Payment.Cancelled) != before
+
+
+def test_an_old_event_goes_through_the_upcasters(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = stored_in(example_in(file_of(Payment.Cancelled, 1)))
+
+    def upcast(state: dict[str, Any]) -> None:
+        state["language"] = "en"
+
+    monkeypatch.setattr(Payment.Cancelled, "class_version", 2, raising=False)
+    monkeypatch.setattr(Payment.Cancelled, "upcast_v1_v2", staticmethod(upcast), raising=False)
+    event = read(old)
+    assert event.language == "en"
+    again = mapper().to_stored_event(event)
+    assert json.loads(again.state)["class_version"] == 2
+    assert read(again).language == "en"
