@@ -236,6 +236,15 @@ def _amount(money: Money) -> dict[str, Any]:
 KNOWN_TO_JSON = frozenset({str, int, bool, float, Decimal, type(None)})
 """Types whose values are shown as they are. Most are one of these: they are asked for first."""
 
+SIMPLE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (Money, _amount),
+    (datetime, timestamp),
+    (date, date.isoformat),
+    (StrEnum, lambda member: member.value),
+    (UUID, str),
+)
+"""How values are shown that hold no others."""
+
 
 def public_value(value: Any, opener: Opener) -> Any:
     """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
@@ -243,16 +252,9 @@ def public_value(value: Any, opener: Opener) -> Any:
         return value
     if isinstance(value, Sealed):
         return opener(value)
-    if isinstance(value, Money):
-        return _amount(value)
-    if isinstance(value, datetime):
-        return timestamp(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, UUID):
-        return str(value)
+    for kind, simple in SIMPLE:
+        if isinstance(value, kind):
+            return simple(value)
     if isinstance(value, SHOWN_BY_FIELD):
         return {camel_case(name): public_value(item, opener) for name, item in vars(value).items()}
     if isinstance(value, dict):
