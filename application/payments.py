@@ -93,7 +93,8 @@ class Payments(EventLog[Payment]):
             CaptureExceedsAuthorized, CapturePending: see `Payment.request_capture`.
         """
         return self.change(
-            payment_id, lambda payment: payment.request_capture(amount or payment.amount)
+            payment_id,
+            lambda payment: payment.request_capture(payment.amount if amount is None else amount),
         )
 
     def refund(
@@ -106,9 +107,9 @@ class Payments(EventLog[Payment]):
             InvalidTransition: nothing of it can be refunded.
             RefundExceedsCaptured: more than is left.
         """
-        return self.change(
-            payment_id,
-            lambda payment: payment.request_refund(
-                refund_id, amount or payment.amount_refundable, reason
-            ),
-        )
+
+        def ask(payment: Payment) -> None:
+            money = payment.amount_refundable if amount is None else amount
+            payment.request_refund(refund_id, money, reason)
+
+        return self.change(payment_id, ask)

@@ -64,7 +64,7 @@ class PaymentEventType(StrEnum):
     SAGA_REFUND_SETTLED = "saga.refund_settled"
     SAGA_REFUND_REFUSED = "saga.refund_refused"
     SAGA_CAPTURE_REFUSED = "saga.capture_refused"
-    SAGA_FOREIGN_REFUND_SEEN = "saga.foreign_refund_seen"
+    SAGA_FOREIGN_RETURN_SEEN = "saga.foreign_return_seen"
     SAGA_FOLLOW_UP_ENDED = "saga.follow_up_ended"
     SAGA_RESUMED = "saga.resumed"
     SAGA_COMPLETED = "saga.completed"

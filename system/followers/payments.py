@@ -9,6 +9,7 @@ from eventsourcing.system import ProcessApplication
 from application.event_log import Work
 from application.payments import Payments
 from domain.contract import Contract
+from domain.gateway_report import TransactionKind
 from domain.payment import ALLOWED, AUTOMATIC, Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
@@ -68,7 +69,9 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
         payment.refuse_refund(event.refund_id, event.failure)
 
     @policy.register
-    def _(self, event: PaymentSaga.ForeignRefundSeen, work: Work) -> None:
+    def _(self, event: PaymentSaga.ForeignReturnSeen, work: Work) -> None:
+        if event.kind is not TransactionKind.REFUND:
+            return
         payment: Payment = work.get(event.payment_id)
         refund_id = uuid5(event.payment_id, event.refund_ref)
         payment.record_foreign_refund(refund_id, event.refund_ref, event.amount)

@@ -97,6 +97,23 @@ def test_whatever_is_killed_is_started_again_and_payments_go_on(data_dir: Path) 
         assert serve.errors.count("postgres_ended") == 1
 
 
+def test_a_web_process_that_begins_without_the_database_waits_for_it(data_dir: Path) -> None:
+    with serving(data_dir) as serve:
+        serve.wait_until_running()
+        web, postgres = serve.role("web"), serve.postgres()
+        assert web
+        assert postgres
+        [*processes] = web.children()
+        assert processes
+        postgres.kill()
+        for process in processes:
+            process.kill()
+        wait_until(lambda: "app_not_made" in serve.errors, "a new process misses the database")
+        wait_until(lambda: a_payment_goes_through(serve), "payments go through again")
+        assert serve.role("web") == web
+        assert "child_ended" not in serve.errors
+
+
 def is_another(now: psutil.Process | None, before: psutil.Process) -> bool:
     return now is not None and now != before and is_alive(now)
 
