@@ -1,6 +1,7 @@
 """Rebuilds a payment from its events, and tells what each event changed, who caused it and why."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -165,14 +166,51 @@ def _by_aggregate(events: Iterable[Event]) -> list[list[Event]]:
 def told(events: Sequence[Event]) -> list[Happening]:
     """The events of one aggregate, each with what it changed."""
     aggregate: Any = None
-    before: State = {}
+    looks = Looks()
     happenings = []
     for event in events:
         aggregate = event.mutate(aggregate)
-        after = state_of(aggregate)
-        happenings.append(Happening(event, tuple(differences(before, after))))
-        before = after
+        happenings.append(Happening(event, tuple(looks.changes(aggregate))))
     return happenings
+
+
+class Looks:
+    """How an aggregate looked when it was last looked at. Only what has changed since is put into
+    words: a payment of a thousand events has hundreds of refunds."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], tuple[Any, Any]] = {}
+
+    def changes(self, aggregate: PaySagaAggregate) -> list[Change]:
+        """What is different from the last time, value by value, within objects too."""
+        found: list[Change] = []
+        values = dict(_values(aggregate))
+        for place, value in values.items():
+            before, shown = self._known.get(place, (None, None))
+            if before != value:
+                now = plain(value, lambda _sealed: "sealed")
+                found += differences({place[-1]: shown}, {place[-1]: now}, _prefix(place))
+                self._known[place] = (deepcopy(value), now)
+        for place in [place for place in self._known if place not in values]:
+            _, shown = self._known.pop(place)
+            found.append(Change(".".join(place), shown, None))
+        return found
+
+
+def _values(aggregate: PaySagaAggregate) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The values of an aggregate with their places, those in dictionaries one by one."""
+    for name, value in vars(aggregate).items():
+        if name in LIBRARY_FIELDS:
+            continue
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield (camel_case(name), str(key)), item
+        else:
+            yield (camel_case(name),), value
+
+
+def _prefix(place: tuple[str, ...]) -> str:
+    return "".join(f"{name}." for name in place[:-1])
 
 
 def tree(happenings: Iterable[Happening]) -> tuple[Happening, ...]:
@@ -205,15 +243,6 @@ def _effects_first(effects: dict[str | None, list[Happening]]) -> list[Happening
 
 def _order(event: Event) -> tuple[datetime, str, int]:
     return (event.timestamp, str(event.originator_id), event.originator_version)
-
-
-def state_of(aggregate: PaySagaAggregate) -> State:
-    """An aggregate's state as plain values; personal data stays sealed."""
-    return {
-        camel_case(name): plain(value, lambda _sealed: "sealed")
-        for name, value in vars(aggregate).items()
-        if name not in LIBRARY_FIELDS
-    }
 
 
 def plain(value: Any, opener: Opener) -> Any:

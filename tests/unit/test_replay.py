@@ -7,7 +7,9 @@ from uuid import uuid4
 import pytest
 from eventsourcing.application import AggregateNotFoundError
 
-from system.replay import Happening, state_of, story_of
+from application.envelope import camel_case
+from domain.event import PaySagaAggregate
+from system.replay import LIBRARY_FIELDS, Happening, plain, story_of
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
 
@@ -71,6 +73,15 @@ def test_applying_all_changes_gives_the_state() -> None:
                 place = place.setdefault(step, {})
             place[name] = change.after
     assert leaves(state) == leaves(state_of(story.payment))
+
+
+def state_of(aggregate: PaySagaAggregate) -> dict[str, Any]:
+    """An aggregate's whole state, as the changes tell of it."""
+    return {
+        camel_case(name): plain(value, lambda _sealed: "sealed")
+        for name, value in vars(aggregate).items()
+        if name not in LIBRARY_FIELDS
+    }
 
 
 def leaves(state: dict[str, Any], path: str = "") -> dict[str, Any]:
