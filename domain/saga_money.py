@@ -258,8 +258,13 @@ class SagaMoney:
             self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
         if self._is_returned(ref):
             for call in list(self._saga.calls.values()):
-                if call.transaction_ref == ref:
-                    self._unpark(call)
+                if call.transaction_ref == ref and self._unpark(call):
+                    self._ask_on(call)
+
+    def _ask_on(self, call: Call) -> None:
+        """Nobody has to look any more, but what became of our own call is still to be known."""
+        if not self._saga.is_resolved(call):
+            self._calls.ask_after(call, self._calls.now)
 
     def _is_returned(self, transaction_ref: str | None) -> bool:
         """True when nothing of what a transaction brought has to go back any more."""
@@ -270,11 +275,16 @@ class SagaMoney:
         is_rest = authorization is not None and authorization.transaction_ref == transaction_ref
         return not (is_rest and authorization and self._left_of(authorization).amount > 0)
 
-    def _unpark(self, call: Call) -> None:
-        """The fate of a call is known now: that is no reason for an operator any more."""
-        for parked_id in list(self._saga.parked):
-            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id:
-                self._calls.resume("gateway", parked_id)
+    def _unpark(self, call: Call) -> bool:
+        """A call is no reason for an operator any more; False when it was none."""
+        reasons = [
+            parked_id
+            for parked_id in self._saga.parked
+            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id
+        ]
+        for parked_id in reasons:
+            self._calls.resume("gateway", parked_id)
+        return bool(reasons)
 
     def _not_found(self, call: Call) -> None:
         """The gateway does not know it. Long enough afterwards that proves it never happened."""

@@ -27,6 +27,7 @@ class Agenda(Projection):
     name = "Agenda"
     tables = (AGENDA.name,)
     is_rebuildable = False
+    rest_seconds = 0.0
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

@@ -40,7 +40,7 @@ class RowWriter:
                 values = [list(column) for column in zip(*parameters, strict=True)]
                 statement = self._statement_for(shape, is_many=is_many)
                 cursor.execute(statement, values if is_many else parameters[0], prepare=True)
-            for table in sorted({table for _, table, _ in groups}):
+            for table in sorted({table for kind, table, _ in groups if kind is not Delete}):
                 self._finish(cursor, self._tables[table])
 
     def _finish(self, cursor: Any, table: Table) -> None:

@@ -23,7 +23,7 @@ class Journal(Projection):
     name = "Journal"
     tables = (JOURNAL.name,)
     is_rebuildable = False
-    linger_ms = 250
+    rest_seconds = 0.25
 
     def __init__(self, persistence: Persistence, clock: Clock) -> None:
         super().__init__(persistence, clock)

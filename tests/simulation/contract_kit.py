@@ -11,6 +11,7 @@ from domain.money import money
 from system.testing import SystemUnderTest
 
 AGREED = "rent-1"
+PERCENT = Decimal("3.3333")
 CONTRACT = Contract.create_id(AGREED)
 
 
@@ -25,6 +26,14 @@ def agree(s: SystemUnderTest, *days: int, percent: str = "2.5") -> Contract:
         )
     s.run()
     return contract
+
+
+def agree_without_instalments(s: SystemUnderTest) -> None:
+    """A contract of which nothing falls due any more; payments that name it yield earnings."""
+    contract = agree(s, 30, percent=str(PERCENT))
+    with s.acting("test"):
+        s.applications.contracts.cancel(contract.id, "only for its earnings")
+    s.run()
 
 
 def instalments(s: SystemUnderTest) -> list[Any]:

@@ -1,12 +1,14 @@
 """What must hold in every run, at every quiet moment and in the end."""
 
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from application.event_log import EventLog, replayed
 from application.transcoding import PaySagaMapper
 from domain.confirmation import Confirmation, ConfirmationStatus
+from domain.earnings import platform_fee
 from domain.event import PaySagaAggregate
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.payment import Payment
@@ -15,6 +17,7 @@ from domain.payment_terms import PaymentStatus, RefundStatus
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
 from system.followers.confirmations import Told
+from tests.simulation.contract_kit import PERCENT
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -83,6 +86,7 @@ def check_at_end(world: "World") -> None:
         _check_compensations(world, saga)
         _check_told(world, payment_id)
         _check_views(world, payment, saga)
+        _check_earnings(world, payment)
     _check_incidents(world)
     _check_logs(world)
 
@@ -146,6 +150,19 @@ def _check_agreement(world: "World", payment: Payment, saga: PaymentSaga) -> Non
     require(not left, f"the agenda still holds {left}")
     kept = payment.amount_captured - payment.amount_refunded
     require(kept.amount >= 0, "more refunded than captured")
+
+
+def _check_earnings(world: "World", payment: Payment) -> None:
+    """What was shared out is what is left of the payment, to the last unit."""
+    rows = world.system.persistence.tables.rows["view_earnings"].values()
+    shared = [row for row in rows if row["payment_id"] == payment.id]
+    gross = sum((row["gross"] for row in shared), Decimal(0))
+    kept = payment.amount_captured - payment.amount_refunded
+    require(gross == kept.amount, f"{gross} was shared out of {kept.amount}")
+    fee = sum((row["platform_fee"] for row in shared), Decimal(0))
+    require(fee == platform_fee(kept, PERCENT).amount, f"the platform took {fee}")
+    net = sum((row["net"] for row in shared), Decimal(0))
+    require(fee + net == gross, f"{fee} and {net} are not {gross}")
 
 
 def _check_history(world: "World", payment_id: UUID) -> None:

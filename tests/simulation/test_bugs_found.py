@@ -10,7 +10,12 @@ import pytest
 from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
-from domain.gateway_report import TransactionKind, TransactionStatus, cart_id_for
+from domain.gateway_report import (
+    GatewayReport,
+    TransactionKind,
+    TransactionStatus,
+    cart_id_for,
+)
 from domain.money import Money, money
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaStatus, Step
@@ -59,6 +64,14 @@ def garbled_status(answer: Outcome) -> Outcome:
     assert isinstance(answer, Succeeded)
     unknown = TransactionStatus.UNKNOWN
     return replace(answer, reports=tuple(replace(r, status=unknown) for r in answer.reports))
+
+
+def done_with_more(answer: Outcome) -> Outcome:
+    """A false answer: it was done, with another amount."""
+    assert isinstance(answer, Succeeded)
+    done = TransactionStatus.AUTHORISED
+    reports = [replace(r, status=done, amount=sar("30.00")) for r in answer.reports]
+    return replace(answer, reports=tuple(reports))
 
 
 def undone(s: SystemUnderTest, payment_id: UUID) -> list[Step]:
@@ -476,6 +489,24 @@ def test_a_void_in_the_dashboard_ends_what_was_parked_for_it(s: SystemUnderTest)
 
     s.gateway.void_in_dashboard(payment_id, sar("10.00"))
     s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_void_in_the_dashboard_does_not_leave_our_own_in_the_dark(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    late: list[GatewayReport] = []
+    s.gateway.notify = late.append
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    s.gateway.fall_ill(3, done_with_more)
+    s.cancel_payment(payment_id)
+    s.wait(MINUTE * 5)
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    for report in late:
+        s.receive(report)
+    s.wait(DAY)
 
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
 

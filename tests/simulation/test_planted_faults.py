@@ -153,6 +153,7 @@ def test_a_status_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -
         ("Operations", PaymentSaga.ReportDoubted, "a doubt without a security event"),
         ("Payments", PaymentSaga.RefundSettled, "a refund hangs"),
         ("PaymentsView", Payment.RefundRequested, "the view"),
+        ("Contracts", Payment.Refunded, "was shared out of"),
     ],
 )
 def test_a_follower_that_does_not_listen_is_seen(

@@ -30,6 +30,7 @@ from system.following import Following
 from system.testing import SystemUnderTest
 from system.work_item import WorkKind
 from tests.simulation import faults
+from tests.simulation.contract_kit import AGREED, agree_without_instalments
 from tests.simulation.faults import ProcessDied
 from tests.simulation.invariants import Broken, check_at_end, check_replay, check_when_quiet
 from tests.simulation.script import Action
@@ -72,6 +73,7 @@ class World:
         self.dies_unclaimed = False
         self.is_told_in_order = True
         self.at_work: UUID | None = None
+        agree_without_instalments(self.system)
 
     @property
     def now(self) -> datetime:
@@ -335,6 +337,7 @@ class World:
             "Tea",
             capture_method=capture,
             callback_url="https://merchant.example.com/told" if told == "told" else None,
+            contract_id=AGREED,
         )
 
     def _do(self, action: Action, payment_id: UUID) -> None:
