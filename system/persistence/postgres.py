@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from itertools import count
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -37,6 +38,9 @@ from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.table_sql import create_index_statements, create_table_statement
 from system.persistence.tables import TABLES
+
+_failures = count(1)
+"""Numbers the batches that PostgreSQL refused."""
 
 SCHEMA_LOCK = 7_261_001
 """The advisory lock under which one process at a time creates tables."""
@@ -202,7 +206,8 @@ class PostgresRecorder(PostgresProcessRecorder):
         """Everything up to the `sync` is one implicit transaction, sent in one round trip.
 
         What follows a statement that failed is not even prepared, while psycopg takes it to be:
-        both sides are made to forget what was prepared.
+        both sides are made to forget what was prepared. (psycopg notices only in statements whose
+        text it has not seen yet: hence the number.)
         """
         try:
             with connection.pipeline() as pipeline:
@@ -212,7 +217,7 @@ class PostgresRecorder(PostgresProcessRecorder):
                 return [position for (position,) in cursor]
         except psycopg.Error:
             if not connection.broken:
-                connection.execute("DEALLOCATE ALL")
+                connection.execute(f"DEALLOCATE ALL -- {next(_failures)}".encode())
             raise
 
 

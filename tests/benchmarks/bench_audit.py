@@ -122,14 +122,16 @@ class Setting:
                 (head, head),
             )
 
-    def journal(self, entries: int) -> float:
-        """Lets the journal take in so many events; returns how many a second."""
+    def journal(self, entries: int) -> tuple[float, float]:
+        """Lets the journal take in so many events; returns how many a second, and the processor
+        time of this process for each, µs."""
         journal, log = self.applications.journal, self.applications.payments
         following = Following(journal, log)
-        began, count = time.perf_counter(), 0
+        began, used, count = time.perf_counter(), time.process_time(), 0
         while count < entries and (taken := following.advance()):
             count += taken
-        return count / (time.perf_counter() - began)
+        processor = time.process_time() - used
+        return count / (time.perf_counter() - began), processor / count * 1e6
 
     def close(self) -> None:
         """Closes all connections."""
@@ -150,12 +152,16 @@ def rebuild_while_serving(database_url: str, name: str) -> list[object]:
         processes.start("rebuild", ["interface.cli", "projections", "rebuild", name], 0)
         rebuild = processes.processes["rebuild"]
         memory: list[float] = []
-        times = _reads(wire, lambda: rebuild.poll() is not None, memory, rebuild.pid)
+        processor = [0.0]
+        times = _reads(
+            wire, lambda: rebuild.poll() is not None, memory, rebuild.pid, processor=processor
+        )
         seconds = time.perf_counter() - began
         assert rebuild.returncode == 0, processes.output("rebuild")
         third = max(len(memory) // 3, 1)
         return [
             seconds,
+            processor[-1],
             percentile(quiet, 0.99) * 1000,
             percentile(times, 0.5) * 1000,
             percentile(times, 0.99) * 1000,
@@ -164,8 +170,15 @@ def rebuild_while_serving(database_url: str, name: str) -> list[object]:
         ]
 
 
-def _reads(wire: Wire, is_over: Any, memory: list[float], pid: int | None = None) -> list[float]:
-    """How long reads took until it is over; notes the memory of a process now and then."""
+def _reads(
+    wire: Wire,
+    is_over: Any,
+    memory: list[float],
+    pid: int | None = None,
+    processor: list[float] | None = None,
+) -> list[float]:
+    """How long reads took until it is over; notes the memory and the processor time of a process
+    now and then."""
     times: list[float] = []
     while not is_over():
         began = time.perf_counter()
@@ -173,6 +186,8 @@ def _reads(wire: Wire, is_over: Any, memory: list[float], pid: int | None = None
         assert status == 200
         times.append(time.perf_counter() - began)
         memory.append(_memory(pid))
+        if processor is not None:
+            processor.append(_processor_seconds(pid) or processor[-1])
         time.sleep(READ_EVERY_SECONDS)
     return times
 
@@ -184,26 +199,41 @@ def _memory(pid: int | None) -> float:
         return 0.0
 
 
+def _processor_seconds(pid: int | None) -> float:
+    try:
+        used = psutil.Process(pid).cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(used.user + used.system)
+
+
 def prove(setting: Setting) -> list[object]:
     """Entries a second of a check, and the memory of this process in its midst and at its end."""
     memory: list[float] = []
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     check = JournalCheck(setting.persistence, setting.applications)
     verdict = check.run(lambda _done, _total: memory.append(_memory(None)))
-    seconds = time.perf_counter() - began
+    seconds, processor = time.perf_counter() - began, time.process_time() - used
     assert verdict.is_ok, verdict
-    return [verdict.entries, verdict.entries / seconds, memory[len(memory) // 2], memory[-1]]
+    each_us = processor / verdict.entries * 1e6
+    return [
+        verdict.entries,
+        verdict.entries / seconds,
+        each_us,
+        memory[len(memory) // 2],
+        memory[-1],
+    ]
 
 
 def replay(setting: Setting) -> list[object]:
-    """Milliseconds to rebuild a payment of a thousand events, and to tell its story."""
+    """Processor milliseconds to rebuild a payment of a thousand events, and to tell its story."""
     payment_id = setting.long_payment()
     log = setting.applications.payments
-    began = time.perf_counter()
+    began = time.process_time()
     payment = log.get(payment_id)
-    state = time.perf_counter()
+    state = time.process_time()
     story_of(setting.applications, payment_id)
-    end = time.perf_counter()
+    end = time.process_time()
     return [payment.version, (state - began) * 1000, (end - state) * 1000]
 
 
@@ -218,7 +248,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         events = setting.fill(options.payments)
         setting.take_for_followed()
         runs = [rebuild_while_serving(url, "PaymentsView") for _ in range(2)]
-        columns = ["rebuild of PaymentsView", "events", "seconds", "events/s"]
+        columns = ["rebuild of PaymentsView", "events", "seconds", "events/s", "processor s"]
         columns += ["reads before, p99 ms", "during, p50 ms", "p99 ms", "MiB midway", "MiB at end"]
         rows = [
             [name, events, run[0], events / float(str(run[0])), *run[1:]]
@@ -226,9 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         table("Rebuild while the service answers", columns, rows)
         written = setting.journal(options.entries)
-        columns = ["entries", "written/s", "checked/s", "MiB midway", "MiB at end"]
+        columns = ["entries", "written/s", "processor µs each", "checked/s", "processor µs each"]
+        columns += ["MiB midway", "MiB at end"]
         entries, *proven = prove(setting)
-        table("The journal", columns, [[entries, written, *proven]])
+        table("The journal", columns, [[entries, *written, *proven]])
         columns = ["events", "state, ms", "story, ms"]
         table("Replay of one payment", columns, [replay(setting)])
         setting.close()
