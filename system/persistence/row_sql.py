@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection
+from psycopg.adapt import PyFormat
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable, Composed, Identifier, Placeholder
 from psycopg.types.json import Jsonb
@@ -107,7 +108,8 @@ def _statement(kind: type, table: Table, columns: tuple[str, ...]) -> Composed:
 
 
 def _set_statement(kind: type, table: Table, columns: tuple[str, ...]) -> Composed:
-    """The statement for many changes at once, column by column."""
+    """The statement for many changes at once, column by column. Sent as text, a long text in an
+    array would cost psycopg more than all the rest."""
     names = [*table.key, *columns]
     rows = SQL("unnest({}) AS new ({})").format(
         SQL(", ").join([_cast(table, name, "[]") for name in names]), _listed(names)
@@ -117,7 +119,9 @@ def _set_statement(kind: type, table: Table, columns: tuple[str, ...]) -> Compos
 
 def _cast(table: Table, column: str, suffix: str) -> Composed:
     kind = table.columns[column].split()[0]
-    return SQL("{}::{}").format(Placeholder(), SQL(f"{kind}{suffix}"))
+    return SQL("{}::{}").format(
+        Placeholder(format=PyFormat.BINARY if suffix else PyFormat.AUTO), SQL(f"{kind}{suffix}")
+    )
 
 
 def _from(kind: type, table: Table, columns: tuple[str, ...], new: Composable) -> Composed:
