@@ -214,6 +214,10 @@ class EventDrivenCircuitBreaker(GuardedCalls):
             else:
                 self._machine.enter(CircuitState.CLOSED, now)
 
+    def retire(self) -> None:
+        """Takes it out of `CircuitBreakerMonitor`, where it would be listed for ever."""
+        self._unregister()
+
     def follow(
         self,
         state: CircuitState | str,

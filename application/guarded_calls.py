@@ -149,6 +149,10 @@ class GuardedCalls(CircuitBreaker, ABC):
     def _register(self) -> None:
         CircuitBreakerMonitor.register(self)  # type: ignore[no-untyped-call]
 
+    def _unregister(self) -> None:
+        if CircuitBreakerMonitor.get(self.name) is self:
+            del CircuitBreakerMonitor.circuit_breakers[self.name]
+
     def _take_name(self, name: str) -> None:
         self._name = name
 

@@ -96,7 +96,8 @@ class NotAttempted(Exception):
     """No call went out at all (the circuit is open): ask again after `retry_after_ms`."""
 
     def __init__(self, reason: str, retry_after_ms: int) -> None:
-        super().__init__(f"the gateway was not called: {reason}")
+        super().__init__(f"nothing was sent: {reason}")
+        self.reason = reason
         self.retry_after_ms = retry_after_ms
 
 

@@ -3,6 +3,7 @@
 import os
 import socket
 from datetime import timedelta
+from functools import partial
 
 from application.circuit_breaker import CircuitBreakerConfig
 from application.retrying import Retrying
@@ -11,15 +12,19 @@ from domain.gateway_report import PROVIDER_PAYTABS
 from interface.clock import RandomIds, SystemClock
 from interface.confirmation_sender import ConfirmationSender
 from interface.guarded_gateway import GuardedGateway, guard
+from interface.guarded_merchants import GuardedMerchants
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
 from interface.settings import PREFIX, InvalidSettings, Settings
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
+from system.breaker_metrics import forget_old_metrics
 from system.circuits import Circuits
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
+from system.payment_finder import PaymentFinder
+from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
 from system.projection_versions import Outdated, outdated_projections, record_versions
@@ -27,6 +32,7 @@ from system.runner import Runner
 from system.work_item import WorkKind
 
 DEADLINE_THREADS = 4
+MATCH_THREADS = 1
 QUERY_DEADLINE_MS = 60_000
 """How long a query may be repeated in all; afterwards the saga decides."""
 
@@ -76,13 +82,18 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
     )
 
 
+def build_finder(applications: Applications, persistence: PostgresPersistence) -> PaymentFinder:
+    """Finds payments by cart in their log, by transaction in the view."""
+    return PaymentFinder(applications.payments, PaymentQueries(persistence).payment_of)
+
+
 def build_gateway(settings: Settings) -> GuardedGateway:
     """PayTabs behind its circuit breaker.
 
     Raises:
         InvalidSettings: there is no PayTabs profile.
     """
-    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_server_key
+    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_request_key
     base_url = settings.gateway_url
     if profile_id is None or server_key is None or base_url is None:
         raise InvalidSettings(
@@ -92,9 +103,7 @@ def build_gateway(settings: Settings) -> GuardedGateway:
             ]
         )
     client = PayTabsClient(
-        PayTabsConfig(
-            profile_id=profile_id, server_key=server_key.get_secret_value(), base_url=base_url
-        )
+        PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
     )
     retrying = Retrying(
         settings.retry_max_attempts,
@@ -152,18 +161,17 @@ class Worker:
             handlers(
                 self._applications,
                 gateway=gateway,
-                notifier=ConfirmationSender(
-                    settings.confirmation_secrets,
-                    allow_private=settings.allow_private_callbacks,
-                ),
+                notifier=self._merchants(settings),
                 to_json=write_json,
                 public_url=settings.base_url,
+                finder=build_finder(self._applications, self._persistence),
             ),
             self._applications.clock,
             threads={
                 WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
                 WorkKind.CONFIRMATION: settings.dispatcher_threads,
                 WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
+                WorkKind.WEBHOOK_MATCH: MATCH_THREADS,
                 WorkKind.INSTALMENT: DEADLINE_THREADS,
             },
             worker=name,
@@ -171,8 +179,20 @@ class Worker:
         )
         self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
 
+    def _merchants(self, settings: Settings) -> GuardedMerchants:
+        sender = ConfirmationSender(
+            settings.confirmation_secrets, allow_private=settings.allow_private_callbacks
+        )
+        return GuardedMerchants(
+            sender,
+            partial(breaker_config, settings),
+            self._circuits,
+            places=settings.dispatcher_threads,
+        )
+
     def start(self) -> None:
         """Starts to follow and to dispatch."""
+        forget_old_metrics(self._persistence, self._applications.clock.now())
         self._listener.start()
         self._circuits.start()
         self._runner.start()

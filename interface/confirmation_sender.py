@@ -1,44 +1,32 @@
 """Tells merchants over HTTP what became of their payments, signed (contract 7)."""
 
-import ipaddress
-import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 import requests
 from standardwebhooks.webhooks import Webhook as StandardWebhook
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
-from application.confirmations import Delivery
+from application.confirmations import RESPONSE_BODY_LENGTH_MAX, Delivery
+from interface.callback_address import AddressRefused, CallbackAddress, IpAddress
 from interface.paytabs.deadline import DeadlineAdapter, deadline_at
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 TOTAL_TIMEOUT_SECONDS = 15.0
 """2xx within 15 s is success (contract 7)."""
-ADDRESSES_MAX = 4
-"""How many addresses of one name are tried before an attempt counts as failed."""
 ERROR_LENGTH_MAX = 500
-DEFAULT_PORTS = {"http": 80, "https": 443}
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class AddressRefused(Exception):
-    """The callback's address is not one that we send anything to."""
 
 
 class ConfirmationSender:
     """Sends signed messages. With several secrets each one signs, so that they can be rotated.
 
-    Unless `allow_private`, addresses inside our own networks are refused. The address that was
-    checked is the one connected to: the name is looked up once. Proxies of the environment are
-    not used, because behind one nobody knows where a message goes. `ca_bundle` is a file with
-    the certificates that are trusted; None: the usual ones.
+    Unless `allow_private`, only public addresses are called, and only on the ports of web servers
+    (see `callback_address`). The address that was checked is the one connected to. Proxies of the
+    environment are not used, because behind one nobody knows where a message goes. `ca_bundle` is
+    a file with the certificates that are trusted; None: the usual ones.
     """
 
     def __init__(
@@ -60,30 +48,34 @@ class ConfirmationSender:
         """See `application.confirmations.MerchantNotifier.send`."""
         deadline = time.monotonic() + self._total_timeout_seconds
         try:
-            parts = _checked_parts(url)
-            headers = self._headers(message_id, body, sent_at) | {"Host": parts.netloc}
+            address = CallbackAddress.of(url)
+            headers = self._headers(message_id, body, sent_at) | {"Host": address.parts.netloc}
             with deadline_at(deadline):
-                response = self._post_to_any(parts, headers, body, deadline)
+                response = self._post_to_any(address, headers, body, deadline)
             with response:
-                retry_after = _retry_after(response.headers.get("Retry-After"), sent_at)
-                return Delivery(response.status_code, retry_after=retry_after)
+                return Delivery(
+                    response.status_code,
+                    retry_after=_retry_after(response.headers.get("Retry-After"), sent_at),
+                    response_body=_beginning_of(response),
+                )
         except (AddressRefused, TimeoutError) as refusal:
             return Delivery(None, str(refusal)[:ERROR_LENGTH_MAX])
         except (requests.RequestException, OSError, ValueError) as error:
             return Delivery(None, f"{type(error).__name__}: {error}"[:ERROR_LENGTH_MAX])
 
     def _post_to_any(
-        self, parts: SplitResult, headers: dict[str, str], body: bytes, deadline: float
+        self, address: CallbackAddress, headers: dict[str, str], body: bytes, deadline: float
     ) -> requests.Response:
         """Tries the addresses one by one; only where no connection came about is the next one
         tried, so that a message is never sent twice."""
-        trouble: Exception = AddressRefused(f"the name {parts.hostname} has no address")
-        for address in self._addresses(parts):
+        trouble: Exception = TimeoutError(f"no answer within {self._total_timeout_seconds:g} s")
+        seconds_left = deadline - time.monotonic()
+        for number in address.resolve(seconds_left, allow_private=self._allow_private):
             seconds_left = deadline - time.monotonic()
             if seconds_left <= 0:
-                raise TimeoutError(f"no answer within {self._total_timeout_seconds:g} s")
+                break
             try:
-                return self._post(parts, address, headers, body, seconds_left)
+                return self._post(address, number, headers, body, seconds_left)
             except (requests.ConnectTimeout, requests.ConnectionError) as error:
                 if not _is_unconnected(error):
                     raise
@@ -92,16 +84,16 @@ class ConfirmationSender:
 
     def _post(
         self,
-        parts: SplitResult,
-        address: IpAddress,
+        address: CallbackAddress,
+        number: IpAddress,
         headers: dict[str, str],
         body: bytes,
         seconds_left: float,
     ) -> requests.Response:
         with _Session() as session:
-            session.mount(f"{parts.scheme}://", _PinnedAdapter(parts))
+            session.mount(f"{address.parts.scheme}://", _PinnedAdapter(address))
             return session.post(
-                _pinned_url(parts, address),
+                address.pinned_to(number),
                 data=body,
                 headers=headers,
                 timeout=(min(self._connect_timeout_seconds, seconds_left), seconds_left),
@@ -121,16 +113,9 @@ class ConfirmationSender:
             "webhook-signature": " ".join(signatures),
         }
 
-    def _addresses(self, parts: SplitResult) -> list[IpAddress]:
-        """The addresses of the name; refused when only one of them is private."""
-        found = list(dict.fromkeys(_look_up(str(parts.hostname))))
-        if not self._allow_private and any(not _is_public(address) for address in found):
-            raise AddressRefused(f"{parts.hostname} is a private address")
-        return found[:ADDRESSES_MAX]
-
 
 class _Session(requests.Session):
-    """Reads nothing from the environment and nothing of an answer's body, redirects included."""
+    """Reads nothing from the environment, and nothing of an answer's body on its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,9 +128,8 @@ class _Session(requests.Session):
 class _PinnedAdapter(DeadlineAdapter):
     """Connects to an address, but asks for the certificate of the name."""
 
-    def __init__(self, parts: SplitResult) -> None:
-        is_secure = parts.scheme == "https"
-        name = parts.hostname
+    def __init__(self, address: CallbackAddress) -> None:
+        is_secure, name = address.parts.scheme == "https", address.name
         self._tls = {"server_hostname": name, "assert_hostname": name} if is_secure else {}
         super().__init__()
 
@@ -154,44 +138,19 @@ class _PinnedAdapter(DeadlineAdapter):
         super().init_poolmanager(*args, **kwargs, **self._tls)
 
 
-def _checked_parts(url: str) -> SplitResult:
-    parts = urlsplit(url)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
-        raise AddressRefused("only http and https addresses are called")
-    if parts.username is not None or parts.password is not None:
-        raise AddressRefused("an address with credentials is not called")
-    return parts
-
-
-def _pinned_url(parts: SplitResult, address: IpAddress) -> str:
-    host = f"[{address}]" if address.version == 6 else str(address)
-    port = parts.port or DEFAULT_PORTS[parts.scheme]
-    return parts._replace(netloc=f"{host}:{port}", fragment="").geturl()
-
-
-def _look_up(name: str) -> Iterator[IpAddress]:
+def _beginning_of(response: requests.Response) -> str | None:
+    """As much of the body as is kept, and no more is read. The status says what came of the
+    attempt: a body that does not come, or breaks off, changes nothing about that."""
+    read = b""
     try:
-        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise AddressRefused(f"the name {name} is not known: {error}") from None
-    for *_, address in found:
-        yield ipaddress.ip_address(str(address[0]).split("%")[0])
-
-
-def _is_public(address: IpAddress) -> bool:
-    inner = _embedded(address)
-    if inner is not None:
-        return _is_public(inner)
-    return address.is_global and not address.is_multicast
-
-
-def _embedded(address: IpAddress) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that a packet to this IPv6 address ends at."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return None
-    if address in NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour
+        while len(read) < RESPONSE_BODY_LENGTH_MAX:
+            piece = response.raw.read1(RESPONSE_BODY_LENGTH_MAX - len(read))
+            if not piece:
+                break
+            read += piece
+    except (HTTPError, OSError, ValueError):
+        pass
+    return read.decode("utf-8", "replace") or None
 
 
 def _is_unconnected(error: requests.RequestException) -> bool:

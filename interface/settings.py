@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from base64 import b64decode
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ from pydantic_settings import (
 
 from domain.saga_steps import SagaTimings
 from interface.paytabs.regions import BASE_URLS, base_url_for
+from interface.paytabs.server_keys import ServerKey, read_server_keys
 
 PREFIX = "PAYSAGA_"
 
@@ -131,7 +133,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Requests that one API key may send in a minute; 0: any number."
     )
     paytabs_profile_id: int | None = Field(None, description="The PayTabs profile.")
-    paytabs_server_key: SecretStr | None = Field(None, description="Its server key.")
+    paytabs_server_key: SecretStr | None = Field(
+        None, description="Its server key; several separated by spaces while rotating."
+    )
     paytabs_region: str | None = Field(None, description=f"One of {', '.join(BASE_URLS)}.")
     paytabs_base_url: str | None = Field(None, description="Instead of a region.")
     paytabs_page_ttl_minutes: int = Field(20, ge=1, le=1440, description="Life of a page.")
@@ -218,6 +222,15 @@ class Settings(BaseSettings):
         parts = value.get_secret_value().split() if value else []
         if any(not part.startswith("whsec_") for part in parts):
             raise ValueError("expected secrets that begin with whsec_")
+        if not all(_is_base64(part.removeprefix("whsec_")) for part in parts):
+            raise ValueError("expected base64 after whsec_")
+        return value
+
+    @field_validator("paytabs_server_key")
+    @classmethod
+    def _check_server_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            read_server_keys(value.get_secret_value())
         return value
 
     @model_validator(mode="after")
@@ -227,6 +240,8 @@ class Settings(BaseSettings):
             raise ValueError("PAYTABS_PROFILE_ID and PAYTABS_SERVER_KEY belong together")
         if all(given) and not (self.paytabs_region or self.paytabs_base_url):
             raise ValueError("a PayTabs profile needs PAYTABS_REGION or PAYTABS_BASE_URL")
+        if all(given) and not self.paytabs_server_keys[0].may_sign_for(self.paytabs_profile_id):
+            raise ValueError("the first of PAYTABS_SERVER_KEY must be PAYTABS_PROFILE_ID's own")
         return self
 
     @property
@@ -263,6 +278,18 @@ class Settings(BaseSettings):
         return self.database_url
 
     @property
+    def paytabs_server_keys(self) -> tuple[ServerKey, ...]:
+        """The active keys; the first authorizes our own requests, all verify what comes."""
+        key = self.paytabs_server_key
+        return read_server_keys(key.get_secret_value()) if key else ()
+
+    @property
+    def paytabs_request_key(self) -> str | None:
+        """The key of our own requests; None when there is no profile."""
+        keys = self.paytabs_server_keys
+        return keys[0].secret if keys else None
+
+    @property
     def confirmation_secrets(self) -> tuple[str, ...]:
         """The active secrets, newest first."""
         secret = self.confirmation_secret
@@ -277,6 +304,13 @@ class Settings(BaseSettings):
             retry_base=timedelta(milliseconds=self.retry_base_delay_ms),
             retry_max=timedelta(milliseconds=self.retry_max_delay_ms),
         )
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text + "=" * (-len(text) % 4), validate=True))
+    except ValueError:
+        return False
 
 
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104

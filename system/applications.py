@@ -16,10 +16,12 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 LOG_NAMES: tuple[str, ...] = tuple(PAYSAGA.nodes)
 """The names of all applications; each has its log under that name."""
@@ -52,6 +54,8 @@ class Applications:
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
         self.journal = Journal(persistence, clock)
+        self.webhooks_view = WebhooksView(persistence, clock)
+        self.confirmations_view = ConfirmationsView(persistence, clock)
         self.contracts_view = ContractsView(persistence, clock)
         self.by_name: dict[str, EventLog[Any]] = {
             application.name: application

@@ -8,6 +8,8 @@ from system.persistence.postgres import PostgresPersistence
 STALE_AFTER = timedelta(seconds=15)
 """Figures of a process that were shown longer ago are left out: it is gone."""
 
+KEPT_FOR = timedelta(days=1)
+
 SUMS = (
     "totalRequests",
     "successfulRequests",
@@ -38,6 +40,12 @@ def fleet_metrics(persistence: PostgresPersistence, now: datetime) -> dict[str, 
     for row in rows:
         by_name.setdefault(row["service_name"], []).append(row["metrics"])
     return {name: _merged(parts) for name, parts in by_name.items()}
+
+
+def forget_old_metrics(persistence: PostgresPersistence, now: datetime) -> None:
+    """Removes the figures of processes that ended long ago without taking them back."""
+    with persistence.connection() as connection:
+        connection.execute("DELETE FROM breaker_metrics WHERE shown_at < %s", (now - KEPT_FOR,))
 
 
 def _merged(parts: list[Metrics]) -> Metrics:

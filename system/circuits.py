@@ -2,15 +2,18 @@
 
 import threading
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import structlog
 from eventsourcing.persistence import PersistenceError
+from eventsourcing.utils import get_topic
 
 from application.breaker_values import StateChange
 from application.circuit_breaker import EventDrivenCircuitBreaker
+from application.event_log import NOTIFICATIONS_MAX
 from application.operations import Operations
-from application.rows import Upsert
-from domain.circuit import Circuit
+from application.rows import Delete, RowChange, Upsert
+from domain.circuit import EVENTS, Circuit
 from domain.event import EventContext, Metadata, acting
 from system.listener import Listener
 from system.persistence.tables import BREAKER_METRICS
@@ -19,6 +22,12 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 2.0
 """How often to show the metrics, and to look at the log although nobody said that it changed."""
+SHOW_AGAIN_AFTER = timedelta(seconds=5)
+"""How old the metrics of a breaker become that was not called since they were shown."""
+
+
+CHANGES = frozenset(map(get_topic, EVENTS.values()))
+"""The topics of the events that say what a breaker went through."""
 
 
 class Circuits:
@@ -32,6 +41,9 @@ class Circuits:
         self._operations = operations
         self._process = process
         self._breakers: dict[str, EventDrivenCircuitBreaker] = {}
+        self._removed: set[str] = set()
+        self._shown: dict[str, tuple[tuple[int, int], datetime]] = {}
+        self._position: int | None = None
         self._changes: list[StateChange] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -42,23 +54,40 @@ class Circuits:
     def add(self, breaker: EventDrivenCircuitBreaker) -> None:
         """Keeps a breaker in step from now on, beginning with the recorded state."""
         assert breaker.name is not None
-        self._adopt(breaker)
         breaker.add_listener(self._on_change)
-        self._breakers[breaker.name] = breaker
+        with self._lock:
+            self._removed.discard(breaker.name)
+            self._breakers[breaker.name] = breaker
+        self._adopt(breaker)
+
+    def remove(self, breaker: EventDrivenCircuitBreaker) -> None:
+        """Lets go of a breaker that is not used any more; what was recorded of it stays."""
+        assert breaker.name is not None
+        with self._lock:
+            if self._breakers.get(breaker.name) is breaker:
+                del self._breakers[breaker.name]
+                self._removed.add(breaker.name)
+        breaker.retire()
 
     def breakers(self) -> Iterable[EventDrivenCircuitBreaker]:
         """The breakers of this process."""
-        return tuple(self._breakers.values())
+        with self._lock:
+            return tuple(self._breakers.values())
 
     def start(self) -> None:
         """Begins to record and to follow."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Records what is left, and stops."""
+        """Records what is left, takes the metrics back, and stops."""
         self._stopping.set()
         self._wake.set()
         self._thread.join()
+        own = [Delete(BREAKER_METRICS.name, (self._process, name)) for name in self._shown]
+        try:
+            self._operations.record(rows=own)
+        except PersistenceError as error:
+            log.warning("circuits_out_of_step", error=str(error))
 
     def _on_change(self, change: StateChange) -> None:
         with self._lock:
@@ -71,8 +100,7 @@ class Circuits:
             self._wake.clear()
             try:
                 self._record_changes()
-                for breaker in self.breakers():
-                    self._adopt(breaker)
+                self._follow_log()
                 self._show_metrics()
             except PersistenceError as error:
                 log.warning("circuits_out_of_step", error=str(error))
@@ -94,20 +122,61 @@ class Circuits:
             with self._lock:
                 self._changes.pop(0)
 
+    def _follow_log(self) -> None:
+        """Adopts what was recorded since the last time. The first time it notes where the log
+        ends, and looks at each breaker's own record instead."""
+        recorder = self._operations.recorder
+        if self._position is None:
+            position = recorder.max_notification_id() or 0
+            for breaker in self.breakers():
+                self._adopt(breaker)
+            self._position = position
+        while page := recorder.select_notifications(
+            self._position, NOTIFICATIONS_MAX, inclusive_of_start=False
+        ):
+            for notification in page:
+                if notification.topic in CHANGES:
+                    self._hear(self._operations.mapper.to_domain_event(notification))
+            self._position = page[-1].id
+
+    def _hear(self, event: object) -> None:
+        if isinstance(event, Circuit.Changed):
+            with self._lock:
+                breaker = self._breakers.get(event.service_name)
+            if breaker is not None:
+                breaker.follow(
+                    event.state.value,
+                    next_retry_time=event.next_retry_time,
+                    changed_at=event.changed_at,
+                    last_failure_time=event.last_failure_time,
+                )
+
     def _show_metrics(self) -> None:
-        rows = [
-            Upsert(
-                BREAKER_METRICS.name,
-                (self._process, breaker.name),
-                {
-                    "metrics": breaker.metrics().as_dict(),
-                    "configuration": breaker.config.as_dict(),
-                    "shown_at": self._operations.clock.now(),
-                },
-            )
-            for breaker in self.breakers()
-        ]
-        self._operations.record(rows=rows)
+        with self._lock:
+            removed, self._removed = self._removed, set()
+        for name in removed:
+            self._shown.pop(name, None)
+        gone = [Delete(BREAKER_METRICS.name, (self._process, name)) for name in removed]
+        shown = [row for breaker in self.breakers() if (row := self._row_to_show(breaker))]
+        self._operations.record(rows=[*gone, *shown])
+
+    def _row_to_show(self, breaker: EventDrivenCircuitBreaker) -> RowChange | None:
+        """None when the row that was written last still says it all."""
+        metrics, now, name = breaker.metrics(), self._operations.clock.now(), breaker.name or ""
+        calls = metrics.total_requests, metrics.rejected_requests
+        before = self._shown.get(name)
+        if before and before[0] == calls and now - before[1] < SHOW_AGAIN_AFTER:
+            return None
+        self._shown[name] = (calls, now)
+        return Upsert(
+            BREAKER_METRICS.name,
+            (self._process, name),
+            {
+                "metrics": metrics.as_dict(),
+                "configuration": breaker.config.as_dict(),
+                "shown_at": now,
+            },
+        )
 
     def _adopt(self, breaker: EventDrivenCircuitBreaker) -> None:
         circuit = self._operations.circuit(breaker.name or "")

@@ -10,10 +10,12 @@ from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
+from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 LOGS = (
     PaymentsFollower,
@@ -37,10 +39,13 @@ PAYSAGA = System(
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [WebhooksFollower, Agenda],
         [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
         *([log, Journal] for log in LOGS),
+        [WebhooksFollower, WebhooksView],
+        [ConfirmationsFollower, ConfirmationsView],
         [ContractsFollower, ContractsView],
     ]
 )

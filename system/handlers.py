@@ -1,15 +1,18 @@
 """What the dispatcher does for each kind of work: the only place, besides HTTP, that does I/O."""
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
 from typing import Any
 
+from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
-from application.confirmations import Delivery, MerchantNotifier
+from application.confirmations import MerchantNotifier, look_again_at
 from application.envelope import envelope
 from application.payment_gateway import (
     FollowUpRequest,
+    NotAttempted,
     Outcome,
     PageRequest,
     PaymentGateway,
@@ -18,15 +21,23 @@ from application.payment_gateway import (
     Unknown,
 )
 from application.rows import RowChange
-from domain.event import acting
+from domain.confirmation import Confirmation
+from domain.event import PaySagaAggregate, acting
 from domain.gateway_call import Operation
 from domain.payment_saga import Call
 from domain.saga_steps import Deadline
 from system.applications import Applications
+from system.followers.confirmations import Told
+from system.payment_finder import PaymentFinder
+from system.webhook_matching import WebhookMatchHandler
 from system.work_item import WorkItem, WorkKind
 
 Handler = Callable[[WorkItem], None]
 
+WAITS_FOR_EARLIER = "waits_for_earlier"
+"""Why a message is held back whose payment has an earlier one that is still being tried."""
+
+PAUSE_MS_MIN = 100
 
 DESCRIPTIONS = {
     Operation.REFUND: "Refund",
@@ -143,31 +154,59 @@ class ConfirmationHandler:
         to_json: Callable[[Any], bytes],
     ) -> None:
         self._applications = applications
+        self._confirmations = applications.confirmations
         self._notifier = notifier
         self._to_json = to_json
 
     def __call__(self, item: WorkItem) -> None:
-        delivery = self._deliver(item)
+        confirmation = self._confirmations.get(item.aggregate_id)
+        if not confirmation.awaits(item.work_id):
+            self._confirmations.record(rows=[item.done()])
+            return
+        *earlier, event = self._told_so_far(confirmation)
+        now = self._applications.clock.now()
+        look_again = look_again_at(confirmation, self._confirmations_of(earlier), now)
+        if look_again is not None:
+            self._postpone(item, WAITS_FOR_EARLIER, look_again)
+        else:
+            self._deliver(item, confirmation, event)
+
+    def _told_so_far(self, confirmation: Confirmation) -> list[PaySagaAggregate.Event]:
+        """What the merchant is to be told of this payment, up to this event."""
+        log = self._applications.payments
+        events = log.events.get(confirmation.payment_id, lte=confirmation.payment_version)
+        return [event for event in events if isinstance(event, Told)]
+
+    def _confirmations_of(self, events: list[PaySagaAggregate.Event]) -> Iterator[Confirmation]:
+        """Those that were asked for: an operator may have skipped one."""
+        for event in events:
+            id = Confirmation.create_id(event.originator_id, event.originator_version)
+            with suppress(AggregateNotFoundError):
+                yield self._confirmations.get(id)
+
+    def _deliver(
+        self, item: WorkItem, confirmation: Confirmation, event: PaySagaAggregate.Event
+    ) -> None:
+        body = self._to_json(envelope(event, self._applications.vault, "PROCESSED"))
+        sent_at = self._applications.clock.now()
+        try:
+            message_id = str(confirmation.event_id)
+            delivery = self._notifier.send(confirmation.url, message_id, body, sent_at)
+        except NotAttempted as pause:
+            wait = timedelta(milliseconds=max(pause.retry_after_ms, PAUSE_MS_MIN))
+            self._postpone(item, pause.reason, self._applications.clock.now() + wait)
+            return
         now = self._applications.clock.now()
 
         def rows_for(next_at: datetime | None) -> list[RowChange]:
             return [item.done() if next_at is None else item.again_at(next_at)]
 
         with acting(item.context(now)):
-            self._applications.confirmations.record_delivery(
-                item.aggregate_id, delivery, now, rows_for
-            )
+            self._confirmations.record_delivery(confirmation.id, delivery, now, rows_for)
 
-    def _deliver(self, item: WorkItem) -> Delivery:
-        confirmation = self._applications.confirmations.get(item.aggregate_id)
-        version = confirmation.payment_version
-        [event] = self._applications.payments.events.get(
-            confirmation.payment_id, gt=version - 1, lte=version
-        )
-        body = self._to_json(envelope(event, self._applications.vault, "PROCESSED"))  # type: ignore[arg-type]
-        return self._notifier.send(
-            confirmation.url, str(confirmation.event_id), body, self._applications.clock.now()
-        )
+    def _postpone(self, item: WorkItem, reason: str, until: datetime) -> None:
+        with acting(item.context(self._applications.clock.now())):
+            self._confirmations.postpone(item.aggregate_id, reason, until, [item.again_at(until)])
 
 
 class InstalmentHandler:
@@ -190,9 +229,11 @@ def handlers(
     notifier: MerchantNotifier,
     to_json: Callable[[Any], bytes],
     public_url: str,
+    finder: PaymentFinder,
 ) -> Mapping[WorkKind, Handler]:
     """The handler of each kind of work."""
     return {
+        WorkKind.WEBHOOK_MATCH: WebhookMatchHandler(applications, finder),
         WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url),
         WorkKind.SAGA_DEADLINE: SagaDeadlineHandler(applications),
         WorkKind.INSTALMENT: InstalmentHandler(applications),

@@ -1,5 +1,6 @@
 """Whether the system works: the database answers and every follower was active lately."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,11 +11,16 @@ from domain.circuit import CircuitStatus
 from domain.gateway_call import GatewayCall
 from domain.gateway_report import PROVIDER_PAYTABS
 from system.applications import Applications
+from system.breaker_metrics import fleet_metrics
 from system.definition import PAYSAGA
+from system.persistence.confirmation_queries import confirmation_figures
 from system.persistence.postgres import PostgresPersistence, reconnecting
 
 LATEST_CALLS = 40
 """How many of the newest events of gateway calls are looked at."""
+
+HOSTS_MAX = 50
+"""Of so many hosts that confirmations go to the breakers are looked at."""
 
 STALE_AFTER = timedelta(seconds=15)
 """A follower that has not reported for so long is taken for dead: it must not look healthy."""
@@ -34,7 +40,8 @@ def readiness(
 ) -> list[Check]:
     """Checks the database, all followers of the fleet, the gateway's key and the breakers.
 
-    An open breaker is shown and is no problem: payments are taken and wait for the gateway.
+    An open breaker is shown and is no problem: payments are taken and wait for the gateway. So are
+    confirmations that were given up: it is the merchants' endpoints that do not work.
     """
     try:
         active_at = _last_heartbeats(persistence)
@@ -44,7 +51,8 @@ def readiness(
         Check("database", True, "answers"),
         *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
         _gateway_key(applications),
-        _breaker(applications, PROVIDER_PAYTABS),
+        *_breakers(applications, persistence, now),
+        _confirmations(persistence),
     ]
 
 
@@ -61,10 +69,22 @@ def _gateway_key(applications: Applications) -> Check:
     return Check("gateway_key", True, "not refused lately")
 
 
-def _breaker(applications: Applications, name: str) -> Check:
-    circuit = applications.operations.circuit(name)
-    state = circuit.status if circuit else CircuitStatus.CLOSED
-    return Check(f"breaker:{name}", True, state.value)
+def _breakers(
+    applications: Applications, persistence: PostgresPersistence, now: datetime
+) -> Iterator[Check]:
+    """The gateway's breaker, and of the hosts called lately those whose breaker is not closed."""
+    hosts = sorted(fleet_metrics(persistence, now).keys() - {PROVIDER_PAYTABS})
+    for name in (PROVIDER_PAYTABS, *hosts[:HOSTS_MAX]):
+        circuit = applications.operations.circuit(name)
+        state = circuit.status if circuit else CircuitStatus.CLOSED
+        if name == PROVIDER_PAYTABS or state is not CircuitStatus.CLOSED:
+            yield Check(f"breaker:{name}", True, state.value)
+
+
+def _confirmations(persistence: PostgresPersistence) -> Check:
+    figures = confirmation_figures(persistence)
+    detail = f"{figures.exhausted} exhausted, {figures.failing} failing, {figures.pending} pending"
+    return Check("confirmations", True, detail)
 
 
 @reconnecting

@@ -30,7 +30,10 @@ circuit_breakers = APIBlueprint(
 @circuit_breakers.get("")
 @needs(Role.READ)
 def list_breakers() -> Response:
-    """List the circuit breakers with their state, metrics and configuration"""
+    """List the circuit breakers with their state, metrics and configuration
+
+    `paytabs`, and a `callback:<host>` for each host that was called lately.
+    """
     names = sorted({PROVIDER_PAYTABS, *fleet_metrics(web().persistence, _now())})
     return json_response(list_document([_document(name) for name in names], None))
 
@@ -60,7 +63,12 @@ def reset_breaker(path: BreakerPath, body: NoMembers) -> Response:
 
 
 def _known(name: str) -> str:
-    if name != PROVIDER_PAYTABS and name not in fleet_metrics(web().persistence, _now()):
+    is_known = (
+        name == PROVIDER_PAYTABS
+        or web().applications.operations.circuit(name) is not None
+        or name in fleet_metrics(web().persistence, _now())
+    )
+    if not is_known:
         raise Problem("not_found", "no breaker has this name: list /v1/circuit-breakers")
     return name
 

@@ -57,6 +57,8 @@ KINDS: dict[str, Kind] = {
     "capture_exceeds_authorized": Kind(422, "More than was authorized cannot be captured"),
     "capture_pending": Kind(409, "Another capture is under way"),
     "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for something else"),
+    "webhook_unreadable": Kind(409, "The webhook says nothing to rely on"),
+    "unknown_payment": Kind(409, "No payment fits the webhook"),
     "refund_exceeds_captured": Kind(422, "More than was captured cannot be refunded"),
     "too_many_streams": Kind(503, "Too many streams are open"),
     "rate_limited": Kind(429, "The API key has sent too many requests"),
@@ -64,6 +66,9 @@ KINDS: dict[str, Kind] = {
     "database_unavailable": Kind(503, "The database cannot be reached"),
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
+
+LISTED = frozenset({"payments", "confirmations"})
+"""What is found by an id and listed under the same path."""
 
 REFUSED = Kind(409, "The command was refused")
 POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
@@ -167,7 +172,9 @@ def _on_domain_error(error: DomainError) -> Response:
 
 
 def _on_not_found(error: AggregateNotFoundError) -> Response:
-    return problem_response("not_found", "no payment has this id: check it, or list /v1/payments")
+    kind = request.path.split("/")[2] if request.path.startswith("/v1/") else "payments"
+    name = kind.rstrip("s") if kind in LISTED else "payment"
+    return problem_response("not_found", f"no {name} has this id: check it, or list /v1/{name}s")
 
 
 def _on_conflict(error: IntegrityError) -> Response:

@@ -109,6 +109,62 @@ SAGAS_VIEW = Table(
     indexes=("(payment_id)", "(status, updated_at DESC)"),
 )
 
+WEBHOOKS_VIEW = Table(
+    name="view_webhooks",
+    key=("webhook_id",),
+    columns={
+        "webhook_id": "uuid",
+        "provider": "text NOT NULL",
+        "status": "text NOT NULL",
+        "payment_id": "uuid",
+        "transaction_ref": "text",
+        "transaction_kind": "text",
+        "transaction_status": "text",
+        "outcome": "text",
+        "reason": "text",
+        "times_seen": "integer NOT NULL",
+        "ip_address": "text",
+        "version": "integer NOT NULL",
+        "received_at": "timestamptz NOT NULL",
+        "updated_at": "timestamptz NOT NULL",
+        "correlation_id": "text NOT NULL",
+    },
+    indexes=(
+        "(received_at DESC, webhook_id DESC)",
+        "(status, received_at DESC, webhook_id DESC)",
+        "(payment_id) WHERE payment_id IS NOT NULL",
+        "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+    ),
+)
+
+CONFIRMATIONS_VIEW = Table(
+    name="view_confirmations",
+    key=("confirmation_id",),
+    columns={
+        "confirmation_id": "uuid",
+        "payment_id": "uuid NOT NULL",
+        "event_id": "uuid NOT NULL",
+        "event_type": "text NOT NULL",
+        "url": "text NOT NULL",
+        "status": "text NOT NULL",
+        "attempts": "integer NOT NULL",
+        "next_attempt_at": "timestamptz",
+        "failed_at": "timestamptz",
+        "last_attempt_at": "timestamptz",
+        "last_status_code": "integer",
+        "last_error": "text",
+        "last_response_body": "text",
+        "created_at": "timestamptz NOT NULL",
+        "updated_at": "timestamptz NOT NULL",
+    },
+    indexes=(
+        "(created_at DESC, confirmation_id DESC)",
+        "(payment_id, created_at DESC)",
+        "(status, created_at DESC, confirmation_id DESC)",
+        "(failed_at) WHERE failed_at IS NOT NULL",
+    ),
+)
+
 PARKED = Table(
     name="parked_events",
     key=("parked_id",),
@@ -209,6 +265,7 @@ TABLES = {
     for table in (
         AGENDA,
         BREAKER_METRICS,
+        CONFIRMATIONS_VIEW,
         CONTRACTS_VIEW,
         EARNINGS_VIEW,
         JOURNAL,
@@ -216,5 +273,6 @@ TABLES = {
         PAYMENTS_VIEW,
         REFUNDS_VIEW,
         SAGAS_VIEW,
+        WEBHOOKS_VIEW,
     )
 }

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Any
 
 from application.confirmations import Delivery
+from application.payment_gateway import NotAttempted
 
 
 class MerchantDouble:
     """Takes confirmations. `answers` are given one by one; afterwards everything is a 200.
 
-    An answer that is an exception is raised after the message was taken, as if our process died
-    before it could note what came of it.
+    An answer that is `NotAttempted` is raised instead of taking the message; another exception is
+    raised after it was taken, as if our process died before it could note what came of it.
     """
 
     def __init__(self) -> None:
@@ -21,6 +22,8 @@ class MerchantDouble:
     def send(self, url: str, message_id: str, body: bytes, sent_at: datetime) -> Delivery:
         """See `application.confirmations.MerchantNotifier.send`."""
         answer = self.answers.pop(0) if self.answers else Delivery(200)
+        if isinstance(answer, NotAttempted):
+            raise answer
         if isinstance(answer, BaseException):
             self.messages.append(json.loads(body))
             raise answer

@@ -7,6 +7,7 @@ from tests.benchmarks import (
     bench_audit,
     bench_calls,
     bench_circuit_breaker,
+    bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
@@ -22,6 +23,7 @@ ALL = (
     bench_lifecycle,
     bench_test_mode,
     bench_circuit_breaker,
+    bench_confirmations,
 )
 
 

@@ -8,6 +8,7 @@ from tests.benchmarks import (
     bench_append,
     bench_audit,
     bench_calls,
+    bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
@@ -24,6 +25,7 @@ SMALL: list[tuple[Main, str, str]] = [
     ),
     (bench_audit.main, "--payments 200 --entries 500", "Replay of one payment"),
     (bench_calls.main, "--calls 2", "Processor time of one call"),
+    (bench_confirmations.main, "--messages 30", "confirmations due at once"),
     (
         bench_follower.main,
         "--rounds 1 --payments 100 --memory-events 500",

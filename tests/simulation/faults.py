@@ -117,6 +117,7 @@ ANSWERS: dict[str, list[Delivery | BaseException]] = {
     "fails_long": [Delivery(None, "time-out")] * 4,
     "dies_after": [ProcessDied()],
     "gone": [Delivery(410)],
+    "circuit_open": [NotAttempted("circuit_open", 60_000)] * 3,
 }
 
 

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from decimal import Decimal
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from application.confirmations import ORDER_WAIT_MAX
 from application.event_log import EventLog, replayed
 from application.transcoding import PaySagaMapper
 from domain.confirmation import Confirmation, ConfirmationStatus
@@ -201,11 +203,13 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     ]
     messages = [m for m in world.system.merchant.messages if m["aggregateId"] == str(payment_id)]
     told = list(dict.fromkeys(message["id"] for message in messages))
-    is_smooth = world.is_told_in_order
+    is_smooth = True
     exhausted = set()
+    histories = []
     for event in to_tell:
         id = Confirmation.create_id(payment_id, event.originator_version)
-        require(apps.confirmations.history(id), "the merchant was not told of an event")
+        histories.append(apps.confirmations.history(id))
+        require(histories[-1], "the merchant was not told of an event")
         confirmation = apps.confirmations.get(id)
         is_smooth &= confirmation.attempts == 1 and len(messages) == len(told)
         require(confirmation.status is not ConfirmationStatus.PENDING, "the merchant still waits")
@@ -214,6 +218,19 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     expected = [i for i in (str(e.event_id) for e in to_tell) if i not in exhausted]
     require(set(told) >= set(expected), "the merchant was not told of every event")
     require(not is_smooth or told == expected, "the merchant was told in another order")
+    for earlier, later in combinations(histories, 2):
+        _check_order(earlier, later)
+
+
+def _check_order(earlier: list[Any], later: list[Any]) -> None:
+    """Nothing is sent while an earlier message is being tried, unless it has waited its hour."""
+    closed = Confirmation.Delivered | Confirmation.Exhausted
+    closed_at = next(event.timestamp for event in earlier if isinstance(event, closed))
+    tried = Confirmation.AttemptFailed | closed
+    tried_at = next(event.timestamp for event in later if isinstance(event, tried))
+    held = (event.timestamp for event in later if isinstance(event, Confirmation.Postponed))
+    waited = tried_at - next(held, tried_at)
+    require(closed_at <= tried_at or waited >= ORDER_WAIT_MAX, "a message did not wait its turn")
 
 
 def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:

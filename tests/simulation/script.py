@@ -60,6 +60,9 @@ STAFF = {
     "disapprove": 2,
 }
 OPERATOR = {"retry": 2, "compensate": 1}
+VISITS = {"come_back": 3, "replay_webhook": 2}
+"""What no money and no status may depend on: the customer's browser, and old news told again."""
+VISITS_MAX = 4
 FAULTS = {
     "gateway": 10,
     "post": 8,
@@ -87,7 +90,7 @@ HOW = {
     "forge": ("amount", "currency", "cart", "status", "kind"),
     "process": ("dies_before", "dies_after", "dies_unclaimed", "overtaken", "restarts", "races"),
     "follow_ups": ("pending", "pending", "declined", "normal"),
-    "merchant": ("fails", "fails_long", "dies_after", "gone"),
+    "merchant": ("fails", "fails_long", "dies_after", "gone", "circuit_open"),
 }
 SPANS = (0.4, 3.0, MINUTE, 20 * MINUTE, 2 * HOUR, 3 * DAY)
 """Actions fall into one of these first spans after the one before, so that some crowd together."""
@@ -145,6 +148,9 @@ def script_for(seed: int) -> list[Action]:
     actions: list[Action] = []
     for payment in range(rng.choice((1, 1, 1, 2))):
         actions += _life(rng, payment, rng.choice((0.0, rng.random() * 3)))
+        visits = random.Random(f"visits {seed} {payment}")
+        spans = visits.choices(SPANS, k=visits.randint(0, VISITS_MAX))
+        actions += [_some(visits, VISITS, payment, 0.0, span) for span in spans]
     return sorted(actions, key=lambda action: action.at_seconds)
 
 

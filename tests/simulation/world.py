@@ -28,7 +28,6 @@ from domain.payment import Payment
 from system.followers.base import BatchFollower
 from system.following import Following
 from system.testing import SystemUnderTest
-from system.work_item import WorkKind
 from tests.simulation import faults
 from tests.simulation.contract_kit import AGREED, agree_without_instalments
 from tests.simulation.faults import ProcessDied
@@ -71,7 +70,6 @@ class World:
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
-        self.is_told_in_order = True
         self.at_work: UUID | None = None
         agree_without_instalments(self.system)
 
@@ -198,24 +196,11 @@ class World:
         ]
         steps += [
             lambda work_id=work_id: self._work(work_id)  # type: ignore[misc]
-            for work_id in self._claimable()
+            for work_id in self.system.agenda.due(self.now)
         ]
         if steps:
             self.order.choice(steps)()
         return bool(steps)
-
-    def _claimable(self) -> list[UUID]:
-        """Due work. Of a payment's confirmations the earliest is claimed first."""
-        rows = self.system.persistence.tables.rows["agenda"]
-        claimable, told = [], set()
-        for work_id in self.system.agenda.due(self.now):
-            row = rows[(work_id,)]
-            if row["kind"] == WorkKind.CONFIRMATION:
-                if row["payment_id"] in told:
-                    continue
-                told.add(row["payment_id"])
-            claimable.append(work_id)
-        return claimable
 
     def _follow(self, following: Following) -> None:
         following.advance()
@@ -229,7 +214,6 @@ class World:
                 raise ProcessDied
             self.system.handlers[item.kind](item)
         except ProcessDied:
-            self.is_told_in_order &= item.kind is not WorkKind.CONFIRMATION
             self.system.agenda.put_back(item, self.now + LEASE, was_begun=True)
         except NotAttempted as pause:
             due_at = self.now + timedelta(milliseconds=pause.retry_after_ms)
@@ -390,6 +374,15 @@ class World:
 
     def _do_compensate(self, payment_id: UUID, action: Action) -> None:
         self.system.compensate(payment_id)
+
+    def _do_come_back(self, payment_id: UUID, action: Action) -> None:
+        self.system.come_back(payment_id)
+
+    def _do_replay_webhook(self, payment_id: UUID, action: Action) -> None:
+        rows = self.system.persistence.tables.rows["view_webhooks"]
+        known = [id for (id,), row in rows.items() if row["payment_id"] == payment_id]
+        if known:
+            self.system.replay_webhook(known[int(action.share * len(known))])
 
     # What customers and the gateway's people do
 

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 import domain
 from application.breaker_values import CircuitBreakerConfig, CircuitState, StateChange
 from application.confirmations import Delivery
+from application.payment_gateway import NotAttempted
 from application.transcoding import PaySagaMapper, PaySagaTranscoder, enum_fields
+from domain.confirmation import Confirmation
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_of
 from domain.keyed_request import KeyedCommand, serving
 from domain.money import Money
@@ -153,7 +155,19 @@ def _request_with_a_key(s: SystemUnderTest) -> None:
         s.cancel_payment(payment_id)
 
 
+def _told_late_and_again(s: SystemUnderTest) -> None:
+    """A merchant's host is left alone for a while, and an operator has it told once more."""
+    s.merchant.answers.append(NotAttempted("circuit_open", 60_000))
+    payment_id = scenarios.paid(s)
+    s.wait(timedelta(minutes=2))
+    confirmation_id = Confirmation.create_id(payment_id, s.payment(payment_id).version)
+    with s.acting("operator"):
+        s.applications.confirmations.redeliver(confirmation_id, "olga")
+    s.run()
+
+
 SPECIAL_STORIES = (
+    _told_late_and_again,
     _everything_goes_wrong,
     _breaker_lives,
     _incident_of_every_kind,
