@@ -4,7 +4,7 @@ Events and journal are not touched: what is sealed in them can never be opened a
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -51,9 +51,8 @@ def erase(persistence: PostgresPersistence, applications: Applications, name: st
         ErasureRefused: nobody is known by that name; or the key is gone, but a view is not clean.
     """
     vault, clients = applications.vault, _clients(applications, name)
-    subjects = {
-        payment_subject(each) for each in (*_payments_of(persistence, clients), *_ids(name))
-    }
+    named = (*_payments_of(persistence, clients), *_ids(name))
+    subjects = {payment_subject(each) for each in (*named, *_webhooks_of(persistence, named))}
     clients |= {client for client in map(vault.client_of, subjects) if client is not None}
     keys = vault.erase(clients)
     _wait_for_view(applications, clients)
@@ -92,6 +91,15 @@ def _payments_of(persistence: PostgresPersistence, clients: Collection[UUID]) ->
             (list(clients),),
         ).fetchall()
     return [row["payment_id"] for row in rows]
+
+
+def _webhooks_of(persistence: PostgresPersistence, payments: Sequence[UUID]) -> list[UUID]:
+    """A notification that came before its payment is sealed under its own id."""
+    with persistence.connection() as connection:
+        rows = connection.execute(
+            "SELECT webhook_id FROM view_webhooks WHERE payment_id = ANY(%s)", (list(payments),)
+        ).fetchall()
+    return [row["webhook_id"] for row in rows]
 
 
 def _wait_for_view(applications: Applications, clients: Collection[UUID]) -> None:

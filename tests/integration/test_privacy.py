@@ -120,6 +120,21 @@ def test_what_notifications_said_of_the_customer_is_erased_with_the_payment(
     assert vault.open(sealed) is None
 
 
+def test_what_came_before_the_payment_was_known_is_erased_too(
+    kept: Books, sara: UUID, env: dict[str, str]
+) -> None:
+    vault, webhook_id = kept.applications.vault, uuid4()
+    sealed = vault.seal(payment_subject(webhook_id), {"name": "Sara on her card"})
+    kept.query(
+        "INSERT INTO view_webhooks (webhook_id, provider, status, payment_id, times_seen, version, "
+        "received_at, updated_at, correlation_id) "
+        "VALUES (%s, 'paytabs', 'processed', %s, 1, 1, now(), now(), 'c')",
+        *(webhook_id, sara),
+    )
+    assert erase(env, sara)["keys"] == 2
+    assert vault.open(sealed) is None
+
+
 def test_a_client_without_an_e_mail_address_is_erased_by_the_payment(
     kept: Books, env: dict[str, str]
 ) -> None:
