@@ -27,6 +27,7 @@ from system.payment_finder import PaymentFinder
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
+from system.projection_versions import Outdated, outdated_projections, record_versions
 from system.runner import Runner
 from system.work_item import WorkKind
 
@@ -45,12 +46,25 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     """The database, with everything created that was missing.
 
     Raises:
-        InvalidSettings: no database is set.
+        InvalidSettings: no database is set, or a read model in it is of another version.
         OperationalError: it cannot be reached.
     """
     persistence = PostgresPersistence(settings.conninfo, settings.database_pool_size)
+    outdated = outdated_projections(persistence)
+    if outdated:
+        persistence.close()
+        raise InvalidSettings([_advice(each) for each in outdated])
     persistence.prepare(LOG_NAMES)
+    record_versions(persistence)
     return persistence
+
+
+def _advice(outdated: Outdated) -> str:
+    return (
+        f"the read model {outdated.name} in the database has version {outdated.found}, this "
+        f"program makes version {outdated.wanted}: stop the workers and run "
+        f"`paysaga projections rebuild {outdated.name}`"
+    )
 
 
 def build_applications(settings: Settings, persistence: PostgresPersistence) -> Applications:

@@ -21,6 +21,9 @@ COMMANDS = {
     "keys": "keys",
     "projections": "projections",
     "parked": "parked",
+    "journal": "journal",
+    "replay": "replay",
+    "privacy": "privacy",
     "doctor": "doctor",
 }
 """Each command and the module of this package that has it under that name. A module is imported

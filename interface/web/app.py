@@ -12,6 +12,8 @@ from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
+from interface.web.event_streams import EventStreams, Feed
+from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
 from interface.web.notifications import notifications
@@ -19,6 +21,7 @@ from interface.web.parked_events import parked_events
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
 from interface.web.projections import projections
+from interface.web.rebuilds import rebuilds
 from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.sagas import sagas
@@ -65,6 +68,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         validation_error_model=ProblemAnswer,
         doc_ui=False,
     )
+    feed = Feed(persistence, applications)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
@@ -83,6 +87,8 @@ def create_app(settings: Settings) -> PaySagaApp:
         key_ring=KeyRing(settings.api_keys, ApiKeys(persistence), listener),
         secret=persistence.installation_secret(),
         listener=listener,
+        feed=feed,
+        streams=EventStreams(feed, listener, settings.web_threads),
     )
     app.before_request(begin)
     app.after_request(_add_headers)
@@ -98,6 +104,8 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.register_api(confirmations)
     app.register_api(projections)
     app.register_api(parked_events)
+    app.register_api(events)
+    app.register_api(rebuilds)
     app.register_blueprint(health)
     app.register_blueprint(reference)
     listener.start()

@@ -12,6 +12,7 @@ from domain.circuit import Circuit, CircuitStatus
 from domain.payment import Payment
 from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
+from interface.web.event_streams import EventStreams, Feed
 from interface.web.incident_limit import IncidentLimit
 from interface.web.key_ring import KeyRing
 from system.applications import Applications
@@ -119,6 +120,8 @@ class WebContext:
     secret: bytes
     """The installation's secret: ids derived from idempotency keys cannot be guessed."""
     listener: Listener
+    feed: Feed
+    streams: EventStreams
     incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
     """Of notifications that nobody signed."""
     key_incident_limit: IncidentLimit = field(default_factory=IncidentLimit)

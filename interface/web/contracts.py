@@ -12,6 +12,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.contracts import NewContract
 from application.envelope import timestamp
+from application.vault import opened
 from domain.contract import Contract, Instalment, InstalmentStatus, Payee, Terms
 from domain.keyed_request import current_command
 from domain.money import money
@@ -197,13 +198,12 @@ def _documents(found: Sequence[Contract]) -> list[dict[str, Any]]:
 
 
 def _shown(contract: Contract, payments: Mapping[UUID, Payment], today: date) -> dict[str, Any]:
-    client = web().applications.vault.open_client(contract.client)
     return {
         "contractId": contract.contract_id,
         "status": contract.status.value,
         "description": contract.description,
         "currency": contract.currency,
-        "clientInfo": asdict(client) if client else None,
+        "clientInfo": opened(contract.client, web().applications.vault),
         "payee": asdict(contract.payee),
         "platformFeePercent": contract.platform_fee_percent,
         "instalments": [

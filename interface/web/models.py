@@ -238,6 +238,42 @@ class ParkedPath(Model):
     parked_id: UUID
 
 
+class ProjectionPath(Model):
+    """Which read model."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class EventPath(Model):
+    """Which event."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    event_id: UUID
+
+
+class StreamQuery(Model):
+    """Which events, and behind which position."""
+
+    after: int | None = Field(None, ge=0, le=VERSION_MAX, description="A position.")
+    type: SearchText | None = Field(None, description="A public type, such as payment.completed.")
+    aggregate_id: UUID | None = None
+    correlation_id: SearchText | None = None
+
+
+class FeedQuery(StreamQuery):
+    """Which page of events."""
+
+    after: int = Field(0, ge=0, le=VERSION_MAX, description="Only what is behind this position.")
+    limit: int = Field(20, ge=1, le=100)
+
+
+class VerifyQuery(Model):
+    """What the journal must hold."""
+
+    expect: str | None = Field(None, max_length=100, description="A head that was kept.")
+
+
 class PastQuery(Model):
     """Which state of the payment: the newest, or one of the past."""
 

@@ -187,7 +187,9 @@ def list_payment_events(path: PaymentPath) -> Response:
     events = applications.payments.history(path.payment_id)
     if not events:
         raise AggregateNotFoundError(str(path.payment_id))
-    statuses = event_statuses(applications, applications.payments, path.payment_id)
+    statuses = event_statuses(
+        applications, web().persistence, applications.payments, path.payment_id
+    )
     documents = [
         envelope(event, applications.vault, statuses[event.originator_version]) for event in events
     ]

@@ -17,6 +17,8 @@ class Table:
     indexes: tuple[str, ...] = ()
     channel: str | None = field(default=None)
     """Told (NOTIFY) when rows of this table were written, but not when some were deleted."""
+    waits_for_disk: bool = False
+    """True for rows that must not be lost in a crash even though they could be made again."""
 
 
 AGENDA = Table(
@@ -49,6 +51,7 @@ PAYMENTS_VIEW = Table(
         "currency": "text NOT NULL",
         "description": "text NOT NULL",
         "contract_id": "text",
+        "client_id": "uuid",
         "client_info": "jsonb",
         "payment_method": "text NOT NULL",
         "capture_method": "text NOT NULL",
@@ -75,8 +78,10 @@ PAYMENTS_VIEW = Table(
         "(currency, created_at DESC, payment_id DESC)",
         "(transaction_ref) WHERE transaction_ref IS NOT NULL",
         f"USING gin (text_trigrams({SEARCHED})) WITH (gin_pending_list_limit = 256)",
+        "(client_id) WHERE client_id IS NOT NULL",
     ),
 )
+"""`client_id` names the key that seals `client_info` in the events."""
 
 REFUNDS_VIEW = Table(
     name="view_refunds",
@@ -201,6 +206,36 @@ BREAKER_METRICS = Table(
     },
 )
 
+JOURNAL = Table(
+    name="journal",
+    key=("position",),
+    columns={
+        "position": "bigint",
+        "hash": "bytea NOT NULL",
+        "log": "text NOT NULL",
+        "log_position": "bigint NOT NULL",
+        "record_hash": "bytea NOT NULL",
+        "event_id": "uuid NOT NULL UNIQUE",
+        "type": "text NOT NULL",
+        "aggregate_id": "uuid NOT NULL",
+        "subject_id": "uuid NOT NULL",
+        "correlation_id": "text NOT NULL",
+        "timestamp": 'text COLLATE "C" NOT NULL',
+        "envelope": "text NOT NULL",
+    },
+    indexes=(
+        "(type, position)",
+        "(aggregate_id, position)",
+        "(subject_id, position)",
+        "(correlation_id, position)",
+        "(timestamp, position)",
+    ),
+    channel="journal",
+    waits_for_disk=True,
+)
+"""See `application.journal` for what the columns hold. Readers remember positions, and people keep
+hashes elsewhere: a crash must not give an entry another place."""
+
 CONTRACTS_VIEW = Table(
     name="view_contracts",
     key=("aggregate_id",),
@@ -242,6 +277,7 @@ TABLES = {
         CONFIRMATIONS_VIEW,
         CONTRACTS_VIEW,
         EARNINGS_VIEW,
+        JOURNAL,
         PARKED,
         PAYMENTS_VIEW,
         REFUNDS_VIEW,

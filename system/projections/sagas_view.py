@@ -88,6 +88,17 @@ class SagasView(Projection):
         return [Patch(SAGAS_VIEW.name, (event.originator_id,), values)]
 
 
+def saga_row(saga: PaymentSaga) -> dict[str, Any]:
+    """The row that the view shows of a saga, made from the saga itself; without the advice and the
+    time of its last change of status, which a saga does not remember."""
+    return {
+        "saga_id": saga.id,
+        "payment_id": saga.payment_id,
+        "status": saga.stage.value,
+        "parked_detail": saga.parked_detail,
+    }
+
+
 def shown_status(row: Mapping[str, Any]) -> str:
     """The status of the saga in a row: `parked` as long as there is a reason to be."""
     return SagaStatus.PARKED.value if row.get("parked_detail") else str(row["status"])

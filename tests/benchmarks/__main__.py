@@ -4,6 +4,7 @@ import time
 
 from tests.benchmarks import (
     bench_append,
+    bench_audit,
     bench_calls,
     bench_circuit_breaker,
     bench_confirmations,
@@ -18,6 +19,7 @@ ALL = (
     bench_append,
     bench_calls,
     bench_follower,
+    bench_audit,
     bench_latency,
     bench_lifecycle,
     bench_lists,

@@ -6,6 +6,7 @@ import pytest
 
 from tests.benchmarks import (
     bench_append,
+    bench_audit,
     bench_calls,
     bench_confirmations,
     bench_follower,
@@ -23,6 +24,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "--rounds 1 --commits 16 --batches 8 --processes 2",
         "Commits of one event a second",
     ),
+    (bench_audit.main, "--payments 200 --entries 500", "Replay of one payment"),
     (bench_calls.main, "--calls 2", "Processor time of one call"),
     (bench_confirmations.main, "--messages 30", "confirmations due at once"),
     (

@@ -275,3 +275,16 @@ def test_a_log_announces_how_far_it_reaches_and_what_changed(
         Announcement(last[-1], None),
     ]
     assert Announcement.read("") == Announcement(None, None)
+
+
+def test_a_connection_goes_on_after_any_number_of_refused_batches(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    """What stands behind a refused statement was never prepared, whatever psycopg believes."""
+    for number in range(1, 13):
+        log.insert_events([], tracking=Tracking("Leader", number), rows=[saga_row(number)])
+        with pytest.raises(IntegrityError):
+            log.insert_events([], tracking=Tracking("Leader", number), rows=[saga_row(number)])
+        log.insert_events(events(number))
+    assert count(persistence, SAGAS_VIEW.name) == 12
+    assert len(positions(log)) == 12
