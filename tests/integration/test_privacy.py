@@ -181,7 +181,9 @@ def test_a_view_that_is_behind_is_told(
     assert {row["client_info"] for row in kept.query("SELECT * FROM view_payments")} == {"erased"}
 
 
-@pytest.mark.parametrize("name", [str(uuid4()), "nobody@example.com", "nobody"])
+@pytest.mark.parametrize(
+    "name", ["7c1c8f3e-6f0a-4f0f-9f64-3a3f5d3f0b11", "nobody@example.com", "nobody"]
+)
 def test_somebody_nobody_knows_is_refused(kept: Books, env: dict[str, str], name: str) -> None:
     result = run("privacy", "erase", name, "--yes", env=env)
     assert (result.exit_code, "nobody is known" in result.stderr) == (1, True)

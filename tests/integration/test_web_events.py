@@ -276,7 +276,9 @@ def test_a_head_that_never_was_is_told(api: Api, payment: dict[str, Any]) -> Non
     assert api.get("/v1/journal/verify", expect="1").status_code == 422
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/events/stream", f"/v1/events/{uuid4()}"])
+@pytest.mark.parametrize(
+    "path", ["/v1/events", "/v1/events/stream", "/v1/events/7c1c8f3e-6f0a-4f0f-9f64-3a3f5d3f0b11"]
+)
 def test_the_feed_needs_a_key(home: House, path: str) -> None:
     assert requests.get(home.url + path, timeout=STREAM_TIMEOUT_SECONDS).status_code == 401
 
