@@ -43,7 +43,7 @@ class Retrying:
         attempts_max: how often a call is made at the most, the first time included.
         base_delay_ms: the first wait is random between 0 and this, the next ones up to the double
             of the one before (full jitter).
-        max_delay_ms: no wait is longer.
+        max_delay_ms: no wait is longer, unless the gateway asks for more (`Retry-After`).
         deadline_ms: after so long in all no further attempt is begun.
     """
 
@@ -63,10 +63,10 @@ class Retrying:
         self._jitter = jitter
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(attempts_max)
-            | tenacity.stop_before_delay(deadline_ms / 1000),
+            | tenacity.stop_before_delay(deadline_ms / 1000)
+            | self._stop_without_budget,
             wait=self._wait,
-            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Unknown))
-            & tenacity.retry_if_result(lambda _outcome: self._budget.spend()),
+            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Unknown)),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
             sleep=sleep,
         )
@@ -76,6 +76,12 @@ class Retrying:
         self._budget.earn()
         return self._retrying.copy()(ask)
 
+    def _stop_without_budget(self, _state: tenacity.RetryCallState) -> bool:
+        """Asked last, so that only a repetition that is made is paid for."""
+        return not self._budget.spend()
+
     def _wait(self, state: tenacity.RetryCallState) -> float:
         highest = min(self._base_s * 2.0 ** (state.attempt_number - 1), self._max_s)
-        return self._jitter(0.0, highest)
+        outcome = state.outcome.result() if state.outcome else None
+        asked_ms = outcome.retry_after_ms if isinstance(outcome, Unknown) else None
+        return max(self._jitter(0.0, highest), (asked_ms or 0) / 1000)
