@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import CancelledError as FutureCancelledError
+from datetime import timedelta
 
 import pytest
 
@@ -440,13 +441,24 @@ class TestByHand:
         b.succeed(2)
         assert b.breaker.state == "CLOSED"
 
-    def test_forcing_it_open_again_while_it_waits_changes_nothing(self) -> None:
+    def test_forcing_it_open_again_begins_the_wait_anew_and_is_no_transition(self) -> None:
         b = bench()
         b.breaker.force_open()
-        b.time.advance_ms(1_000)
+        b.time.advance_ms(59_999)
         b.breaker.force_open()
-        assert b.refused().retry_after_ms == 59_000
+        assert b.refused().retry_after_ms == 60_000
+        assert b.breaker.next_retry_time == b.time.wall() + timedelta(seconds=60)
         assert len(b.changes) == 1
+
+    def test_forced_open_during_a_pause_it_waits_for_the_whole_time(self) -> None:
+        b = bench()
+        first, *failing = [b.trial() for _ in range(5)]
+        first.end_with(OurMistake(retry_after_ms=60_500))
+        for trial in failing:
+            trial.fail()
+        b.time.advance_ms(60_200)
+        b.breaker.force_open()
+        assert b.refused().retry_after_ms == 60_000
 
     def test_forced_open_after_its_wait_it_waits_afresh(self) -> None:
         b = bench()
@@ -454,7 +466,7 @@ class TestByHand:
         b.time.advance_ms(70_000)
         b.breaker.force_open()
         assert b.refused().retry_after_ms == 60_000
-        assert [change.new_state for change in b.changes] == ["OPEN", "OPEN"]
+        assert [change.new_state for change in b.changes] == ["OPEN"]
 
     def test_a_reset_closes_and_empties_the_window_but_keeps_the_totals(self) -> None:
         b = bench()
