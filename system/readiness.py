@@ -65,8 +65,8 @@ def _gateway_key(applications: Applications) -> Check:
 
 
 def _breaker(applications: Applications, name: str) -> Check:
-    circuit = applications.operations.circuit(name)
-    state = circuit.status if circuit else CircuitStatus.CLOSED
+    latest = applications.operations.latest_change(name)
+    state = latest.state if latest else CircuitStatus.CLOSED
     return Check(f"breaker:{name}", True, state.value)
 
 
