@@ -8,9 +8,9 @@ from typing import Protocol
 from uuid import UUID
 
 from application.event_log import EventLog
-from application.ports import Ids
 from application.rows import RowChange
 from domain.confirmation import Confirmation, ConfirmationStatus
+from domain.keyed_request import serving
 
 RETRY_DELAYS: tuple[timedelta, ...] = (
     timedelta(seconds=5),
@@ -112,34 +112,39 @@ class Confirmations(EventLog[Confirmation]):
             confirmation_id, lambda confirmation: confirmation.postpone(reason, until), rows
         )
 
-    def redeliver(
-        self, confirmation_id: UUID, redelivery_id: UUID, actor: str
-    ) -> tuple[Confirmation, bool]:
+    def redeliver(self, confirmation_id: UUID, actor: str) -> Confirmation:
         """Lets one confirmation be tried again at once, and then on schedule, whatever came of it
-        before. Returns it, and True when this redelivery had been asked for before.
+        before.
 
         Raises:
             AggregateNotFoundError: there is no such confirmation.
         """
-        known = redelivery_id in self.get(confirmation_id).redeliveries
-        confirmation = self.change(
-            confirmation_id, lambda confirmation: confirmation.redeliver(redelivery_id, actor)
-        )
-        return confirmation, known
+        return self.change(confirmation_id, lambda confirmation: confirmation.redeliver(actor))
 
-    def redeliver_failed(self, confirmation_ids: Iterable[UUID], ids: Ids, actor: str) -> int:
-        """Does the same for each of them whose last attempt failed, given up or not; returns for
-        how many. Those delivered, or asked for again, meanwhile are passed over."""
-        return sum(
-            self._redeliver_if_failed(found, ids.uuid(), actor) for found in confirmation_ids
-        )
+    def redeliver_failed(self, find: Callable[[], Iterable[UUID]], actor: str) -> int:
+        """Does the same for each that `find` gives and whose last attempt failed, given up or not;
+        returns for how many. Those delivered, or asked for again, meanwhile are passed over. A
+        keyed request counts as done when all of them are: after a crash its repeat does the rest.
+        """
+        counts: list[bool] = []
 
-    def _redeliver_if_failed(self, confirmation_id: UUID, redelivery_id: UUID, actor: str) -> bool:
+        def redeliver_all() -> Sequence[RowChange]:
+            with serving(None):
+                counts.extend(self._redeliver_if_failed(found, actor) for found in find())
+            return ()
+
+        self.change_rows(redeliver_all)
+        return sum(counts)
+
+    def _redeliver_if_failed(self, confirmation_id: UUID, actor: str) -> bool:
+        rounds: list[int] = []
+
         def decide(confirmation: Confirmation) -> None:
+            rounds[:] = [confirmation.round]
             if confirmation.has_failed:
-                confirmation.redeliver(redelivery_id, actor)
+                confirmation.redeliver(actor)
 
-        return redelivery_id in self.change(confirmation_id, decide).redeliveries
+        return self.change(confirmation_id, decide).round > rounds[0]
 
 
 def next_attempt_at(
@@ -162,8 +167,9 @@ def look_again_at(
     confirmation: Confirmation, earlier: Iterable[Confirmation], now: datetime
 ) -> datetime | None:
     """When a confirmation that waits for earlier ones of its payment looks at them again; None
-    when it need not wait: none is being tried any more, or it has waited `ORDER_WAIT_MAX`."""
-    waited = now - confirmation.waiting_since
+    when it need not wait: none is being tried any more, or it has waited `ORDER_WAIT_MAX`. What
+    counts is the time since it was held back first: an outage of ours brings nothing forward."""
+    waited = now - (confirmation.held_since or now)
     is_free = all(other.status is not ConfirmationStatus.PENDING for other in earlier)
     if is_free or waited >= ORDER_WAIT_MAX:
         return None

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from functools import singledispatch
 from typing import Any
@@ -10,6 +10,8 @@ from uuid import UUID
 
 from application.vault import Vault
 from domain.client import Address, ClientInfo
+from domain.contract import Contract, Payee, Terms
+from domain.earnings import Earnings
 from domain.event import PaySagaAggregate
 from domain.gateway_report import GatewayReport
 from domain.money import Money
@@ -24,6 +26,9 @@ OWN_FIELDS = frozenset(
 )
 
 Opener = Callable[[Sealed], Any]
+
+SHOWN_BY_FIELD = (GatewayReport, Call, Failure, ClientInfo, Address, Payee, Terms)
+"""Value objects that are shown as an object of their fields."""
 
 
 def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[str, Any]:
@@ -187,6 +192,30 @@ def _(event: Webhook.Failed, opener: Opener) -> dict[str, Any]:
     return {"webhookId": str(event.originator_id), "reason": event.reason}
 
 
+@data_of.register
+def _(event: Contract.PaymentDue, opener: Opener) -> dict[str, Any]:
+    return {
+        "contractId": event.contract_id,
+        "instalment": event.instalment,
+        **_amount(event.amount),
+        "dueOn": event.due_on.isoformat(),
+        "paymentId": str(event.payment_id),
+    }
+
+
+@data_of.register
+def _(event: Earnings.Calculated | Earnings.Reversed, opener: Opener) -> dict[str, Any]:
+    return {
+        "contractId": event.contract_id,
+        "paymentId": str(event.payment_id),
+        "payeeId": event.payee_id,
+        "gross": event.gross.amount,
+        "platformFee": event.platform_fee.amount,
+        "net": event.net.amount,
+        "currency": event.gross.currency.code,
+    }
+
+
 def _amount(money: Money) -> dict[str, Any]:
     return {"amount": money.amount, "currency": money.currency.code}
 
@@ -199,11 +228,13 @@ def public_value(value: Any, opener: Opener) -> Any:
         return _amount(value)
     if isinstance(value, datetime):
         return timestamp(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, StrEnum):
         return value.value
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, GatewayReport | Call | Failure | ClientInfo | Address):
+    if isinstance(value, SHOWN_BY_FIELD):
         return {camel_case(name): public_value(item, opener) for name, item in vars(value).items()}
     if isinstance(value, dict):
         return {key: public_value(item, opener) for key, item in value.items()}

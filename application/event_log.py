@@ -24,6 +24,7 @@ from application.ports import Clock, Persistence
 from application.rows import RowChange
 from application.transcoding import PaySagaMapper, PaySagaTranscoder, register_transcodings
 from domain.event import PaySagaAggregate
+from domain.keyed_request import KeyedRequest, current_command
 
 CONFLICT_ATTEMPTS_MAX = 10
 """How often a command is decided anew when others keep changing the same aggregate."""
@@ -32,6 +33,7 @@ NOTIFICATIONS_MAX = 1000
 """The most notifications read from a log at once."""
 
 TAggregate = TypeVar("TAggregate", bound=PaySagaAggregate)
+T = TypeVar("T")
 
 
 def replayed(aggregate: Any, events: Iterable[Any]) -> Any:
@@ -153,22 +155,72 @@ class EventLog(Application[UUID], Generic[TAggregate]):
     ) -> TAggregate:
         """Lets `decide` act on the aggregate and records what it triggered, with row changes in
         the same transaction. Decided anew on the reloaded aggregate when somebody was quicker.
+        Within `serving` it is recorded which request that was, and a repeat of it decides nothing.
 
         Raises:
             AggregateNotFoundError: there is no such aggregate.
+            IdempotencyKeyReused: another request was made with this key before.
             IntegrityError: others were quicker `CONFLICT_ATTEMPTS_MAX` times.
         """
+        return self._persistently(lambda: self._change_once(aggregate_id, decide, rows))
+
+    def _change_once(
+        self,
+        aggregate_id: UUID,
+        decide: Callable[[TAggregate], None],
+        rows: Sequence[RowChange],
+    ) -> TAggregate:
+        if self._is_repeat():
+            return self.get(aggregate_id)
+        aggregate = self.get(aggregate_id)
+        decide(aggregate)
+        self._record_command(aggregate, rows=rows)
+        return aggregate
+
+    def change_rows(self, find: Callable[[], Sequence[RowChange]]) -> None:
+        """Writes the row changes that `find` gives, and within `serving` also which request that
+        was; a repeat of it finds nothing and writes nothing.
+
+        Raises:
+            IdempotencyKeyReused: another request was made with this key before.
+        """
+
+        def write() -> None:
+            if not self._is_repeat():
+                self._record_command(rows=find())
+
+        self._persistently(write)
+
+    def _persistently(self, step: Callable[[], T]) -> T:
         for attempt in range(1, CONFLICT_ATTEMPTS_MAX + 1):
-            aggregate = self.get(aggregate_id)
-            decide(aggregate)
             try:
-                self.record(aggregate, rows=rows)
+                return step()
             except IntegrityError:
                 if attempt == CONFLICT_ATTEMPTS_MAX:
                     raise
-                continue
-            return aggregate
         raise AssertionError("unreachable: the loop returns or raises")
+
+    def _is_repeat(self) -> bool:
+        command = current_command()
+        if command is None or command.is_recorded:
+            return False
+        try:
+            earlier: Any = self.get(command.request_id)
+        except AggregateNotFoundError:
+            return command.is_replay
+        command.meet(earlier.fingerprint)
+        return True
+
+    def _record_command(
+        self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()
+    ) -> None:
+        command = current_command()
+        if command is None or command.is_recorded:
+            self.record(*aggregates, rows=rows)
+            return
+        request = KeyedRequest.accept(command.request_id, command.fingerprint())
+        self.record(*aggregates, request, rows=rows)
+        command.is_recorded = True
 
     def record(self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()) -> None:
         """Records pending events and row changes in one transaction.

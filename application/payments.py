@@ -9,15 +9,9 @@ from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
 from application.vault import Vault
 from domain.client import ClientInfo
-from domain.errors import DomainError
+from domain.keyed_request import IdempotencyKeyReused
 from domain.money import Money
 from domain.payment import Payment
-
-
-class IdempotencyKeyReused(DomainError):
-    """The key was used before for another request (contract 3)."""
-
-    code = "idempotency_key_reused"
 
 
 @dataclass(frozen=True)
@@ -78,9 +72,7 @@ class Payments(EventLog[Payment]):
     def _recorded_before(self, payment_id: UUID, request: NewPayment) -> Payment:
         payment = self.get(payment_id)
         if payment.request_fingerprint != request.fingerprint:
-            raise IdempotencyKeyReused(
-                "this Idempotency-Key was used with another request: send a new key"
-            )
+            raise IdempotencyKeyReused
         return payment
 
     def cancel(self, payment_id: UUID, reason: str) -> Payment:
@@ -101,7 +93,8 @@ class Payments(EventLog[Payment]):
             CaptureExceedsAuthorized, CapturePending: see `Payment.request_capture`.
         """
         return self.change(
-            payment_id, lambda payment: payment.request_capture(amount or payment.amount)
+            payment_id,
+            lambda payment: payment.request_capture(payment.amount if amount is None else amount),
         )
 
     def refund(
@@ -114,9 +107,9 @@ class Payments(EventLog[Payment]):
             InvalidTransition: nothing of it can be refunded.
             RefundExceedsCaptured: more than is left.
         """
-        return self.change(
-            payment_id,
-            lambda payment: payment.request_refund(
-                refund_id, amount or payment.amount_refundable, reason
-            ),
-        )
+
+        def ask(payment: Payment) -> None:
+            money = payment.amount_refundable if amount is None else amount
+            payment.request_refund(refund_id, money, reason)
+
+        return self.change(payment_id, ask)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+from datetime import date
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, lru_cache
@@ -11,6 +12,7 @@ from uuid import UUID
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import JSONTranscoder, Mapper, StoredEvent, Transcoding
 
+from domain.contract import Payee, Terms
 from domain.event import Metadata
 from domain.gateway_report import GatewayReport
 from domain.money import Money
@@ -31,6 +33,19 @@ class MoneyAsStr(Transcoding):
     def decode(self, data: str) -> Money:
         amount, currency = data.split(" ")
         return Money(Decimal(amount), currency)
+
+
+class DateAsISO(Transcoding):
+    """A day as `2026-12-24`."""
+
+    type = date
+    name = "date"
+
+    def encode(self, obj: date) -> str:
+        return obj.isoformat()
+
+    def decode(self, data: str) -> date:
+        return date.fromisoformat(data)
 
 
 class ValueObjectAsDict(Transcoding):
@@ -116,6 +131,8 @@ VALUE_OBJECTS: dict[str, type[Any]] = {
     "call": Call,
     "failure": Failure,
     "sealed": Sealed,
+    "payee": Payee,
+    "terms": Terms,
 }
 """The stored names of value objects. A name is for ever; a class behind it may move."""
 
@@ -123,6 +140,7 @@ VALUE_OBJECTS: dict[str, type[Any]] = {
 def register_transcodings(transcoder: JSONTranscoder) -> None:
     """Teaches a transcoder the value objects of the domain."""
     transcoder.register(MoneyAsStr())
+    transcoder.register(DateAsISO())
     transcoder.register(LookalikeAsPairs())
     for name, value_type in VALUE_OBJECTS.items():
         transcoder.register(ValueObjectAsDict(value_type, name))

@@ -32,7 +32,7 @@ class Confirmation(PaySagaAggregate):
         url: str
 
     class Postponed(PaySagaAggregate.Event):
-        """It has to wait before its first attempt: nothing was sent. Recorded only once."""
+        """It has to wait without an attempt: nothing was sent. Recorded once in a round."""
 
         event_type = PaymentEventType.CONFIRMATION_POSTPONED
         priority = Priority.LOW
@@ -42,7 +42,7 @@ class Confirmation(PaySagaAggregate):
         next_attempt_at: datetime
 
         def apply(self, aggregate: "Confirmation") -> None:
-            aggregate.is_scheduled = True
+            aggregate.held_since = self.timestamp
 
     class AttemptFailed(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_ATTEMPT_FAILED
@@ -57,7 +57,6 @@ class Confirmation(PaySagaAggregate):
         def apply(self, aggregate: "Confirmation") -> None:
             aggregate.attempts = self.attempt
             aggregate.failures += 1
-            aggregate.is_scheduled = True
 
     class Delivered(PaySagaAggregate.Event):
         event_type = PaymentEventType.CONFIRMATION_DELIVERED
@@ -92,14 +91,13 @@ class Confirmation(PaySagaAggregate):
         event_type = PaymentEventType.CONFIRMATION_REDELIVERY_REQUESTED
         payment_id: UUID
         told: PaymentEventType
-        redelivery_id: UUID
         round: int
         actor: str
 
         def apply(self, aggregate: "Confirmation") -> None:
             aggregate.status = ConfirmationStatus.PENDING
-            aggregate.redeliveries.append(self.redelivery_id)
-            aggregate.redelivered_at = self.timestamp
+            aggregate.round = self.round
+            aggregate.held_since = None
             aggregate.failures = 0
 
     def __init__(
@@ -112,9 +110,8 @@ class Confirmation(PaySagaAggregate):
         self.status = ConfirmationStatus.PENDING
         self.attempts = 0
         self.failures = 0
-        self.is_scheduled = False
-        self.redeliveries: list[UUID] = []
-        self.redelivered_at: datetime | None = None
+        self.round = 0
+        self.held_since: datetime | None = None
 
     @staticmethod
     def create_id(payment_id: UUID, payment_version: int) -> UUID:
@@ -140,11 +137,6 @@ class Confirmation(PaySagaAggregate):
         """The public id of the event that is told."""
         return event_id_of(self.payment_id, self.payment_version)
 
-    @property
-    def waiting_since(self) -> datetime:
-        """When its round began."""
-        return self.redelivered_at or self.created_on
-
     @staticmethod
     def round_id_of(confirmation_id: UUID, round_: int) -> UUID:
         """The id of the work that one round of attempts is on the agenda."""
@@ -152,7 +144,7 @@ class Confirmation(PaySagaAggregate):
 
     def awaits(self, round_id: UUID) -> bool:
         """True while it is to be tried in the round with this id."""
-        is_current = round_id == self.round_id_of(self.id, len(self.redeliveries))
+        is_current = round_id == self.round_id_of(self.id, self.round)
         return is_current and self.status is ConfirmationStatus.PENDING
 
     def deliver(self, status_code: int, response_body: str | None = None) -> None:
@@ -191,9 +183,9 @@ class Confirmation(PaySagaAggregate):
             self.trigger_event(self.AttemptFailed, next_attempt_at=next_attempt_at, **failed)
 
     def postpone(self, reason: str, next_attempt_at: datetime) -> None:
-        """It has to wait without an attempt. From now on it is in the hands of its schedule, if
-        it was not before: said once."""
-        if self.status is ConfirmationStatus.PENDING and not self.is_scheduled:
+        """It has to wait without an attempt, and is in the hands of its schedule: said once in a
+        round."""
+        if self.status is ConfirmationStatus.PENDING and self.held_since is None:
             self.trigger_event(
                 self.Postponed,
                 payment_id=self.payment_id,
@@ -202,18 +194,15 @@ class Confirmation(PaySagaAggregate):
                 next_attempt_at=next_attempt_at,
             )
 
-    def redeliver(self, redelivery_id: UUID, actor: str) -> None:
-        """Begins another round at once, whatever came of the last. The same id again changes
-        nothing."""
-        if redelivery_id not in self.redeliveries:
-            self.trigger_event(
-                self.RedeliveryRequested,
-                payment_id=self.payment_id,
-                told=self.told,
-                redelivery_id=redelivery_id,
-                round=len(self.redeliveries) + 1,
-                actor=actor,
-            )
+    def redeliver(self, actor: str) -> None:
+        """Begins another round at once, whatever came of the last."""
+        self.trigger_event(
+            self.RedeliveryRequested,
+            payment_id=self.payment_id,
+            told=self.told,
+            round=self.round + 1,
+            actor=actor,
+        )
 
     @property
     def has_failed(self) -> bool:

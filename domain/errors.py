@@ -14,11 +14,17 @@ class InvalidTransition(DomainError):
 
     code = "invalid_transition"
 
-    def __init__(self, action: str, current_status: str, allowed_statuses: Iterable[str]) -> None:
+    def __init__(
+        self,
+        action: str,
+        current_status: str,
+        allowed_statuses: Iterable[str],
+        subject: str = "payment",
+    ) -> None:
         self.current_status = current_status
         self.allowed_statuses = sorted(allowed_statuses)
-        expected = " or ".join(self.allowed_statuses) or "none: the payment is final"
+        expected = " or ".join(self.allowed_statuses) or f"none: the {subject} is final"
         super().__init__(
-            f"this payment cannot be {action} because it is {current_status}; "
+            f"this {subject} cannot be {action} because it is {current_status}; "
             f"that is allowed when it is {expected}"
         )

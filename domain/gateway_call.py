@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.event import PaymentEventType, PaySagaAggregate, Priority
-from domain.gateway_report import GatewayReport
+from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 
 
@@ -29,6 +29,15 @@ class Operation(StrEnum):
     def is_query(self) -> bool:
         """True for calls that change nothing and may be repeated at will."""
         return self in {Operation.QUERY_TRANSACTION, Operation.QUERY_CART}
+
+
+FOLLOW_UP_KINDS: dict[Operation, frozenset[TransactionKind]] = {
+    Operation.REFUND: frozenset({TransactionKind.REFUND}),
+    Operation.VOID: frozenset({TransactionKind.VOID, TransactionKind.RELEASE}),
+    Operation.CAPTURE: frozenset({TransactionKind.CAPTURE, TransactionKind.SALE}),
+}
+"""What the gateway may call a follow-up: a partial void is a release, a capture may be a sale
+(PayTabs, sections 6 and 7.5)."""
 
 
 class CallStatus(StrEnum):

@@ -21,6 +21,9 @@ from domain.payment_terms import (
 )
 from domain.sealed import Sealed
 
+AUTOMATIC = "automatic"
+"""The capture method by which the customer's paying takes the money."""
+
 ALLOWED: dict[str, frozenset[PaymentStatus]] = {
     "processed": frozenset({PaymentStatus.INITIATED}),
     "authorized": frozenset({PaymentStatus.PROCESSING}),
@@ -40,7 +43,8 @@ ALLOWED: dict[str, frozenset[PaymentStatus]] = {
 class Payment(PaySagaAggregate):
     """A payment from request to final state. Decisions come from its saga, cancels from clients.
 
-    The events that merchants are told of carry the `callback_url` they are told at.
+    The events that merchants are told of carry the `callback_url` they are told at; those that a
+    contract hears of carry its `contract_id`.
     """
 
     class Initiated(PaySagaAggregate.Created):
@@ -103,6 +107,7 @@ class Payment(PaySagaAggregate):
         amount: Money
         report: GatewayReport
         processing_duration_ms: int
+        contract_id: str | None
         callback_url: str | None
 
         def apply(self, aggregate: "Payment") -> None:
@@ -117,6 +122,7 @@ class Payment(PaySagaAggregate):
         priority = Priority.HIGH
         failure: Failure
         report: GatewayReport | None
+        contract_id: str | None
         callback_url: str | None
 
         def apply(self, aggregate: "Payment") -> None:
@@ -128,6 +134,7 @@ class Payment(PaySagaAggregate):
         event_type = PaymentEventType.PAYMENT_CANCELLED
         priority = Priority.HIGH
         reason: str
+        contract_id: str | None
         callback_url: str | None
 
         def apply(self, aggregate: "Payment") -> None:
@@ -170,6 +177,7 @@ class Payment(PaySagaAggregate):
         is_foreign: bool
         """True for a refund made in the gateway's dashboard, which nobody asked us for."""
         reason: str | None
+        contract_id: str | None
         callback_url: str | None
 
         def apply(self, aggregate: "Payment") -> None:
@@ -237,7 +245,7 @@ class Payment(PaySagaAggregate):
     @property
     def captures_itself(self) -> bool:
         """True when the customer's paying takes the money; False when the merchant captures it."""
-        return self.capture_method == "automatic"
+        return self.capture_method == AUTOMATIC
 
     @property
     def amount_refundable(self) -> Money:
@@ -320,6 +328,7 @@ class Payment(PaySagaAggregate):
             amount=amount,
             report=report,
             processing_duration_ms=round((now - started).total_seconds() * 1000),
+            contract_id=self.contract_id,
             callback_url=self.callback_url,
         )
 
@@ -333,7 +342,11 @@ class Payment(PaySagaAggregate):
             return
         self._require("failed")
         self.trigger_event(
-            self.Failed, failure=failure, report=report, callback_url=self.callback_url
+            self.Failed,
+            failure=failure,
+            report=report,
+            contract_id=self.contract_id,
+            callback_url=self.callback_url,
         )
 
     def cancel(self, reason: str) -> None:
@@ -345,7 +358,12 @@ class Payment(PaySagaAggregate):
         if self.status is PaymentStatus.CANCELLED:
             return
         self._require("cancelled")
-        self.trigger_event(self.Cancelled, reason=reason, callback_url=self.callback_url)
+        self.trigger_event(
+            self.Cancelled,
+            reason=reason,
+            contract_id=self.contract_id,
+            callback_url=self.callback_url,
+        )
 
     def request_refund(self, refund_id: UUID, amount: Money, reason: str | None) -> None:
         """Asks for captured money to be given back; the gateway's word decides.
@@ -402,6 +420,7 @@ class Payment(PaySagaAggregate):
             is_full=amount_refunded >= self.amount_captured,
             is_foreign=is_foreign,
             reason=reason,
+            contract_id=self.contract_id,
             callback_url=self.callback_url,
         )
 

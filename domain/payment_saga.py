@@ -12,7 +12,7 @@ from eventsourcing.domain import CanMutateAggregate
 from domain.belief import Verdict
 from domain.event import PaymentEventType, PaySagaAggregate, Priority
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport
+from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
@@ -318,11 +318,13 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.resolve(self.call_id)
 
-    class ForeignRefundSeen(Event):
-        """Somebody refunded some of `transaction_ref` in the gateway's dashboard."""
+    class ForeignReturnSeen(Event):
+        """Somebody gave back some of `transaction_ref` in the gateway's dashboard: refunded it, or
+        let it go where it was only authorized (`kind`)."""
 
-        event_type = PaymentEventType.SAGA_FOREIGN_REFUND_SEEN
+        event_type = PaymentEventType.SAGA_FOREIGN_RETURN_SEEN
         priority = Priority.HIGH
+        kind: TransactionKind
         transaction_ref: str
         refund_ref: str
         amount: Money
@@ -443,6 +445,12 @@ class PaymentSaga(PaySagaAggregate):
             and call.cart_id
             and call.call_id not in self.refused
         ]
+
+    @property
+    def money_known(self) -> list[GatewayReport]:
+        """The transactions that brought the payment's money: the sale, or what was authorized and
+        its capture."""
+        return [money for money in (self.settlement, self.authorization) if money is not None]
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)

@@ -90,11 +90,14 @@ class SagaCalls:
 
     def ask_carts(self) -> None:
         """Asks for all that came of the payment's pages: money that was held, or paid in cash,
-        arrives as a new transaction (PayTabs, section 7.5)."""
+        arrives as a new transaction (PayTabs, section 7.5). A question that may come too late
+        to be put (`not_after`) stands for no other."""
         asked = {
             call.cart_id
             for call in self.saga.calls.values()
-            if call.operation is Operation.QUERY_CART and call.call_id not in self.saga.answered
+            if call.operation is Operation.QUERY_CART
+            and call.call_id not in self.saga.answered
+            and call.not_after is None
         }
         for cart_id in [cart for cart in self.saga.carts_with_pages if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)

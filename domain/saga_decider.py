@@ -1,32 +1,26 @@
 """What a payment saga does next: pure decisions on its state, each ending in events.
 
-Whatever the gateway says comes through `_hear`, whether as a callback, a query or an answer.
-Money that moves after the sale is the business of `domain.saga_money`.
+What the gateway says is heard in `domain.saga_hearing`. Money that moves after the sale is the
+business of `domain.saga_money`, the way back that of `domain.saga_compensation`, and questions to
+the gateway are put in `domain.saga_calls`.
 """
 
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.belief import Expectation, Verdict, judge
+from domain.belief import Verdict
 from domain.gateway_call import Operation
-from domain.gateway_report import (
-    GatewayReport,
-    TransactionKind,
-    TransactionStatus,
-    payment_id_of,
-)
+from domain.gateway_report import GatewayReport, TransactionStatus
 from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
-from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
+from domain.saga_hearing import SagaHearing
+from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
 from domain.saga_values import Closing
-
-HASTY_QUESTIONS = 10
-"""How often a refund that nobody here asked for is asked about before that is left to the days."""
 
 
 class SagaDecider:
@@ -35,10 +29,10 @@ class SagaDecider:
     def __init__(self, saga: PaymentSaga, timings: SagaTimings, gateway: str) -> None:
         self.saga = saga
         self.timings = timings
-        self.gateway = gateway
         self._calls = SagaCalls(saga, timings)
         self._money = SagaMoney(self._calls)
         self._compensation = SagaCompensation(self._calls, self._money)
+        self._hearing = SagaHearing(self._calls, self._money, self._compensation, gateway)
 
     def start(self) -> None:
         """The payment is recorded: the gateway is asked for a page."""
@@ -52,7 +46,7 @@ class SagaDecider:
         if not self.saga.awaits(call_id):
             return
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
-            self._await_customer(call_id, transaction_ref, page_url)
+            self._hearing.page_opened(call_id, transaction_ref, page_url)
         else:
             self._trigger(PaymentSaga.CallAnswered, call_id=call_id, is_refused=False)
 
@@ -65,7 +59,9 @@ class SagaDecider:
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
         else:
-            verdicts = [self._hear(r, is_verified=True) for r in sorted(reports, key=_refers)]
+            verdicts = [
+                self._hearing.hear(r, is_verified=True) for r in sorted(reports, key=_refers)
+            ]
             self._go_on(call, verdicts)
         self._conclude()
 
@@ -127,7 +123,7 @@ class SagaDecider:
 
     def notified(self, webhook_id: UUID, report: GatewayReport) -> None:
         """A signed notification came."""
-        verdict = self._hear(report, is_verified=False)
+        verdict = self._hearing.hear(report, is_verified=False)
         if verdict is Verdict.HELD and not self._is_awaiting_customer:
             self._compensation.watch_what_is_held()
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
@@ -146,6 +142,7 @@ class SagaDecider:
             self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
             due_at = self.now + self.timings.authorization_ttl
             self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
+            self._conclude()
 
     def capture_requested(self, amount: Money) -> None:
         """The merchant takes the authorized money, or part of it."""
@@ -248,176 +245,7 @@ class SagaDecider:
     def _trigger(self, event_class: type[PaymentSaga.Event], **fields: Any) -> None:
         self._calls.trigger(event_class, **fields)
 
-    # What the gateway says
-
-    def _hear(self, report: GatewayReport, *, is_verified: bool) -> Verdict:
-        follow_up = self._follow_up_of(report)
-        if follow_up is not None:
-            if not self._money.heard(follow_up, report):
-                return Verdict.DOUBTED
-            if report.kind is TransactionKind.REFUND:
-                self._refunded_elsewhere(report, is_verified=is_verified)
-            return Verdict.IRRELEVANT
-        judgement = judge(report, self._expectation(is_verified=is_verified))
-        if judgement.verdict is Verdict.DOUBTED:
-            self._doubt(report, judgement.reason, is_verified=is_verified)
-        else:
-            if is_verified:
-                self._end_doubt(report)
-            self._act_on(judgement.verdict, report, is_verified=is_verified)
-        return judgement.verdict
-
-    def _follow_up_of(self, report: GatewayReport) -> Call | None:
-        """The follow-up that a report speaks of. A dashboard refund may bear the cart of what it
-        gives back, for example of a capture."""
-        call = self._calls.newest(report.cart_id)
-        is_refund = report.kind is TransactionKind.REFUND
-        if call is not None and is_refund and call.operation is not Operation.REFUND:
-            return None
-        return call
-
-    def _expectation(self, *, is_verified: bool) -> Expectation:
-        return Expectation(
-            amount=self.saga.amount,
-            cart_ids=self.saga.cart_ids,
-            transaction_refs=self.saga.transaction_refs,
-            current_ref=self.saga.transaction_ref,
-            capture=self.saga.capture,
-            known={m.transaction_ref: m.amount for m in self._money_known if m.amount},
-            is_verified=is_verified,
-            settled_refs={m.previous_ref for m in self._money_known},
-        )
-
-    @property
-    def _money_known(self) -> list[GatewayReport]:
-        return [m for m in (self.saga.settlement, self.saga.authorization) if m is not None]
-
-    def _act_on(self, verdict: Verdict, report: GatewayReport, *, is_verified: bool) -> None:
-        if verdict in {Verdict.PAID, Verdict.AUTHORIZED}:
-            self._money_arrived(report, is_authorization=verdict is Verdict.AUTHORIZED)
-        elif verdict is Verdict.REFUSED:
-            self._refused(report)
-        elif verdict is Verdict.HELD:
-            self._learn_page(report)
-        elif report.kind is TransactionKind.REFUND:
-            self._refunded_elsewhere(report, is_verified=is_verified)
-
-    def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
-        is_settled = is_verified and report.transaction_ref in self.saga.returns
-        is_anothers = is_verified and payment_id_of(report.cart_id) not in {
-            None,
-            self.saga.payment_id,
-        }
-        if is_settled or is_anothers:
-            return
-        self._trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
-        if is_verified:
-            self._trigger(
-                PaymentSaga.Parked,
-                reason=NEEDS_OPERATOR,
-                detail=f"the gateway's own answer does not fit: {reason}",
-                advice=f"compare transaction {report.transaction_ref} with the gateway's "
-                "dashboard; then retry or compensate the saga",
-                call_id=None,
-                transaction_ref=report.transaction_ref,
-            )
-        else:
-            for ref in sorted({report.transaction_ref, self.saga.transaction_ref or ""} - {""}):
-                self._calls.ask_about(ref)
-
-    def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
-        authorization, settlement = self.saga.authorization, self.saga.settlement
-        known = {earlier.transaction_ref for earlier in self._money_known}
-        if report.transaction_ref in known | set(self.saga.returns):
-            return
-        is_capture = authorization and authorization.transaction_ref == report.previous_ref
-        if is_capture and settlement is None and not self.saga.is_closing:
-            self._money.captured(None, report)
-            return
-        if known or self.saga.is_closing:
-            self._money.give_back(report)
-            return
-        self._end_doubt(report)
-        self._learn_page(report)
-        self._trigger(PaymentSaga.StepSucceeded, step=Step.AWAIT_CUSTOMER)
-        self._calls.clear_deadlines(Deadline.LATE_MONEY)
-        started = (
-            PaymentSaga.AuthorizationStarted if is_authorization else PaymentSaga.SettlementStarted
-        )
-        self._trigger(started, step=Step.SETTLE, report=report)
-        self._compensation.watch_for_late_money()
-
-    def _end_doubt(self, report: GatewayReport) -> None:
-        """The gateway has said something of the transaction that fits."""
-        if report.transaction_ref in self.saga.parked:
-            self._calls.resume("gateway", report.transaction_ref)
-
-    def _refused(self, report: GatewayReport) -> None:
-        if self.saga.settlement or self.saga.authorization or self.saga.is_closing:
-            return
-        self._end_doubt(report)
-        self._learn_page(report)
-        text = report.message or report.status.value
-        self._close(text, _closing_for(report, text))
-
-    def _refunded_elsewhere(self, report: GatewayReport, *, is_verified: bool) -> None:
-        """A refund that we did not ask for: made in the dashboard. It is verified first; and it
-        may be heard of before the payment that it gives back."""
-        ref = report.previous_ref or ""
-        has_money = ref in {m.transaction_ref for m in self._money_known} | set(self.saga.returns)
-        is_done = report.status is TransactionStatus.AUTHORISED
-        if report.transaction_ref in self.saga.refund_refs or report.status.is_refusal:
-            return
-        if not is_verified:
-            self._calls.ask_about(report.transaction_ref)
-        elif is_done and has_money:
-            self._take_note_of(report)
-        else:
-            self._ask_again(report)
-
-    def _ask_again(self, report: GatewayReport) -> None:
-        """The gateway has not decided about somebody else's refund, or it gives back money that
-        we have not heard of so far."""
-        asked = self._calls.questions_about(report.transaction_ref)
-        if asked >= QUERIES_MAX:
-            self._doubt(report, "it gives back what was never paid", is_verified=True)
-            return
-        is_waiting = report.status is TransactionStatus.PENDING or asked >= HASTY_QUESTIONS
-        gap = self.timings.held_gap if is_waiting else self.timings.retry_max
-        self._calls.ask_about(report.transaction_ref, self.now + gap)
-        if report.previous_ref in self.saga.transaction_refs:
-            self._calls.ask_carts()
-
-    def _take_note_of(self, report: GatewayReport) -> None:
-        if self._money.could_be_given_back(report):
-            self._end_doubt(report)
-            self._money.given_back_elsewhere(report)
-        else:
-            self._doubt(report, "it gives back more than was paid", is_verified=True)
-
-    def _learn_page(self, report: GatewayReport) -> None:
-        """A report may be quicker than the answer to our own call: it proves there is a page."""
-        if self.saga.is_running(Step.OPEN_AT_GATEWAY):
-            self._await_customer(None, report.transaction_ref, None)
-
     # Forwards
-
-    def _await_customer(
-        self, call_id: UUID | None, transaction_ref: str, page_url: str | None
-    ) -> None:
-        expires_at = self.now + self.timings.page_ttl
-        self._trigger(
-            PaymentSaga.PageOpened,
-            step=Step.OPEN_AT_GATEWAY,
-            call_id=call_id,
-            gateway=self.gateway,
-            transaction_ref=transaction_ref,
-            page_url=page_url,
-            expires_at=expires_at,
-        )
-        self._trigger(PaymentSaga.StepStarted, step=Step.AWAIT_CUSTOMER)
-        due_at = self.timings.next_reconciliation(self.now, expires_at, self.now)
-        self._calls.set_deadline(Deadline.RECONCILE, due_at)
 
     def _wait_on(self, verdicts: list[Verdict]) -> None:
         opened_at, expires_at = self.saga.page_opened_at, self.saga.page_expires_at
@@ -447,6 +275,10 @@ class SagaDecider:
 
     def _conclude(self) -> None:
         """Goes on with what is being undone; ends the saga when all is done and told."""
+        if self.saga.is_running(Step.CAPTURE) and self._money.is_nothing_left_to_capture:
+            why = "the authorization was voided at the gateway"
+            reason = "voided_at_gateway"
+            self._close(why, Closing(PaymentStatus.CANCELLED, cancellation_reason=reason))
         self._compensation.proceed()
         is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
         is_open = self.saga.stage is not SagaStatus.COMPLETED
@@ -457,15 +289,3 @@ class SagaDecider:
 def _refers(report: GatewayReport) -> bool:
     """True when a transaction points to another one, which must be heard of first."""
     return report.previous_ref is not None
-
-
-def _closing_for(report: GatewayReport, text: str) -> Closing:
-    """How a payment is closed whose page came to nothing."""
-    if report.status is TransactionStatus.CANCELLED:
-        reason = "cancelled_by_customer"
-        return Closing(PaymentStatus.CANCELLED, None, reason, report)
-    if report.status is TransactionStatus.EXPIRED:
-        return Closing(PaymentStatus.CANCELLED, None, "expired", report)
-    is_decline = report.status is TransactionStatus.DECLINED
-    failure = Failure("card_declined" if is_decline else "gateway_error", text, report.code)
-    return Closing(PaymentStatus.FAILED, failure, None, report)

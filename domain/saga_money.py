@@ -2,13 +2,8 @@
 
 from uuid import UUID
 
-from domain.gateway_call import Operation
-from domain.gateway_report import (
-    GatewayReport,
-    TransactionKind,
-    TransactionStatus,
-    cart_id_for,
-)
+from domain.gateway_call import FOLLOW_UP_KINDS, Operation
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus, cart_id_for
 from domain.money import Money, written
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure
@@ -23,14 +18,6 @@ DOUBTS_MAX = 3
 """How often the gateway is asked once more when its own answer does not fit."""
 
 NEEDS_OPERATOR = "needs_operator"
-
-KINDS: dict[Operation, frozenset[TransactionKind]] = {
-    Operation.REFUND: frozenset({TransactionKind.REFUND}),
-    Operation.VOID: frozenset({TransactionKind.VOID, TransactionKind.RELEASE}),
-    Operation.CAPTURE: frozenset({TransactionKind.CAPTURE, TransactionKind.SALE}),
-}
-"""What the gateway may call a follow-up: a partial void is a release, a capture may be a sale
-(PayTabs, sections 6 and 7.5)."""
 
 
 class SagaMoney:
@@ -68,7 +55,7 @@ class SagaMoney:
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
         ref, amount = report.transaction_ref, self._left_of(report)
-        if ref in self._saga.returns or amount.amount <= 0:
+        if ref in self._saga.returns or self._is_rest_let_go(ref) or amount.amount <= 0:
             return
         self._calls.trigger(
             PaymentSaga.MoneyReturnStarted,
@@ -79,12 +66,19 @@ class SagaMoney:
         is_held = report.kind is TransactionKind.AUTHORIZATION
         self._follow_up(Operation.VOID if is_held else Operation.REFUND, "c", ref, amount)
 
+    @property
+    def is_nothing_left_to_capture(self) -> bool:
+        """True when what was authorized is the customer's again."""
+        authorization = self._saga.authorization
+        if authorization is None or self.is_capturing:
+            return False
+        return self._left_of(authorization).amount <= 0
+
     def _left_of(self, report: GatewayReport) -> Money:
         """What of a transaction is not the customer's again, as far as we know."""
         amount = report.amount or self._saga.amount
-        if report == self._saga.authorization:
-            return amount * 0 if self._is_rest_let_go(report) else amount - self._captured_amount
-        return amount - self._saga.given_back.get(report.transaction_ref, amount * 0)
+        left = amount - self._saga.given_back.get(report.transaction_ref, amount * 0)
+        return left - self._captured_amount if report == self._saga.authorization else left
 
     @property
     def _captured_amount(self) -> Money:
@@ -92,12 +86,16 @@ class SagaMoney:
         nothing = self._saga.amount * 0
         return (settlement.amount or nothing) if settlement is not None else nothing
 
-    def _is_rest_let_go(self, authorization: GatewayReport) -> bool:
+    def _is_rest_let_go(self, transaction_ref: str) -> bool:
         return any(
-            call.operation is Operation.VOID
-            and call.transaction_ref == authorization.transaction_ref
+            call.operation is Operation.VOID and call.transaction_ref == transaction_ref
             for call in self._saga.calls.values()
         )
+
+    def _let_rest_go(self) -> None:
+        authorization = self._saga.authorization
+        if authorization is not None and (rest := self._left_of(authorization)).amount > 0:
+            self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
 
     def try_again(self, call: Call) -> None:
         """What was refused is asked for anew; what is unknown is asked after once more."""
@@ -105,7 +103,9 @@ class SagaMoney:
             self._calls.ask_after(call, self._calls.now)
             return
         money = self._saga.returns.get(call.transaction_ref or "")
-        if money is not None and not money.is_done:
+        if money is None:
+            self._let_rest_go()
+        elif not money.is_done:
             rest = money.amount - money.returned
             self._follow_up(call.operation, "c", money.transaction_ref, rest)
 
@@ -162,7 +162,7 @@ class SagaMoney:
 
     def _doubt(self, call: Call, report: GatewayReport) -> str | None:
         """Why a report cannot be about a follow-up as it was asked for; None when it can."""
-        if report.kind not in KINDS[call.operation]:
+        if report.kind not in FOLLOW_UP_KINDS[call.operation]:
             return f"it is a {report.kind} where a {call.operation} was asked for"
         if report.previous_ref not in (None, call.transaction_ref):
             return "it points to another transaction"
@@ -193,7 +193,7 @@ class SagaMoney:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:
             self._end(call, PaymentSaga.FollowUpEnded)
-            if self._is_to_return(call.transaction_ref):
+            if not self._is_returned(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
 
     def _done(self, call: Call, report: GatewayReport) -> None:
@@ -227,18 +227,22 @@ class SagaMoney:
             report=report,
             is_closing=self._saga.is_closing,
         )
-        authorization = self._saga.authorization
-        if self._saga.is_closing or authorization is None:
-            return
-        rest = self._left_of(authorization)
-        if rest.amount > 0:
-            self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
+        if not self._saga.is_closing:
+            self._let_rest_go()
+
+    def taken_by(self, transaction_ref: str | None) -> Money | None:
+        """What a transaction took or reserved; None when it brought us no money that we know."""
+        for money in self._saga.returns.values():
+            if money.transaction_ref == transaction_ref:
+                return money.amount
+        for report in self._saga.money_known:
+            if report.transaction_ref == transaction_ref:
+                return report.amount
+        return None
 
     def could_be_given_back(self, report: GatewayReport) -> bool:
-        """True when somebody else's refund is within what its transaction took."""
-        taken = self._saga.returns.get(report.previous_ref or "")
-        settlement = self._saga.settlement
-        whole = taken.amount if taken else settlement.amount if settlement else None
+        """True when what somebody else gave back is within what its transaction took."""
+        whole = self.taken_by(report.previous_ref)
         if report.amount is None or whole is None or report.amount.currency != whole.currency:
             return False
         return report.amount <= whole
@@ -247,24 +251,40 @@ class SagaMoney:
         """Somebody gave money back in the dashboard."""
         ref, refund_ref = report.previous_ref or "", report.transaction_ref
         given_back = {"transaction_ref": ref, "refund_ref": refund_ref, "amount": report.amount}
-        if not self._is_to_return(ref):
-            self._calls.trigger(PaymentSaga.ForeignRefundSeen, **given_back)
-            return
-        self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
-        if not self._is_to_return(ref):
+        money = self._saga.returns.get(ref)
+        if money is None or money.is_done:
+            self._calls.trigger(PaymentSaga.ForeignReturnSeen, kind=report.kind, **given_back)
+        else:
+            self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
+        if self._is_returned(ref):
             for call in list(self._saga.calls.values()):
-                if call.transaction_ref == ref:
-                    self._unpark(call)
+                if call.transaction_ref == ref and self._unpark(call):
+                    self._ask_on(call)
 
-    def _is_to_return(self, transaction_ref: str | None) -> bool:
+    def _ask_on(self, call: Call) -> None:
+        """Nobody has to look any more, but what became of our own call is still to be known."""
+        if not self._saga.is_resolved(call):
+            self._calls.ask_after(call, self._calls.now)
+
+    def _is_returned(self, transaction_ref: str | None) -> bool:
+        """True when nothing of what a transaction brought has to go back any more."""
         money = self._saga.returns.get(transaction_ref or "")
-        return money is not None and not money.is_done
+        if money is not None:
+            return money.is_done
+        authorization = self._saga.authorization
+        is_rest = authorization is not None and authorization.transaction_ref == transaction_ref
+        return not (is_rest and authorization and self._left_of(authorization).amount > 0)
 
-    def _unpark(self, call: Call) -> None:
-        """The fate of a call is known now: that is no reason for an operator any more."""
-        for parked_id in list(self._saga.parked):
-            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id:
-                self._calls.resume("gateway", parked_id)
+    def _unpark(self, call: Call) -> bool:
+        """A call is no reason for an operator any more; False when it was none."""
+        reasons = [
+            parked_id
+            for parked_id in self._saga.parked
+            if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id
+        ]
+        for parked_id in reasons:
+            self._calls.resume("gateway", parked_id)
+        return bool(reasons)
 
     def _not_found(self, call: Call) -> None:
         """The gateway does not know it. Long enough afterwards that proves it never happened."""

@@ -156,6 +156,7 @@ class Worker:
                 WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
                 WorkKind.CONFIRMATION: settings.dispatcher_threads,
                 WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
+                WorkKind.INSTALMENT: DEADLINE_THREADS,
             },
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),

@@ -2,6 +2,7 @@
 
 import os
 import tomllib
+from base64 import b64decode
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -225,6 +226,8 @@ class Settings(BaseSettings):
         parts = value.get_secret_value().split() if value else []
         if any(not part.startswith("whsec_") for part in parts):
             raise ValueError("expected secrets that begin with whsec_")
+        if not all(_is_base64(part.removeprefix("whsec_")) for part in parts):
+            raise ValueError("expected base64 after whsec_")
         return value
 
     @model_validator(mode="after")
@@ -284,6 +287,13 @@ class Settings(BaseSettings):
             retry_base=timedelta(milliseconds=self.retry_base_delay_ms),
             retry_max=timedelta(milliseconds=self.retry_max_delay_ms),
         )
+
+
+def _is_base64(text: str) -> bool:
+    try:
+        return bool(b64decode(text + "=" * (-len(text) % 4), validate=True))
+    except ValueError:
+        return False
 
 
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104

@@ -11,11 +11,13 @@ from system.definition import PAYSAGA
 from system.followers.agenda import Agenda
 from system.followers.base import BatchFollower
 from system.followers.confirmations import ConfirmationsFollower
+from system.followers.contracts import ContractsFollower
 from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.confirmations_view import ConfirmationsView
+from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 
@@ -44,11 +46,13 @@ class Applications:
         self.gateway = Gateway(persistence, clock)
         self.webhooks = WebhooksFollower(persistence, clock, vault)
         self.confirmations = ConfirmationsFollower(persistence, clock)
+        self.contracts = ContractsFollower(persistence, clock, vault)
         self.operations = OperationsFollower(persistence, clock, ids)
         self.agenda = Agenda(persistence, clock)
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
         self.confirmations_view = ConfirmationsView(persistence, clock)
+        self.contracts_view = ContractsView(persistence, clock)
         self.by_name: dict[str, EventLog[Any]] = {
             application.name: application
             for application in vars(self).values()

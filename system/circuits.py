@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 
 import structlog
 from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
+from eventsourcing.utils import get_topic
 
 from application.breaker_values import StateChange
 from application.circuit_breaker import CircuitState, EventDrivenCircuitBreaker
 from application.event_log import NOTIFICATIONS_MAX
 from application.operations import Operations
 from application.rows import Delete, RowChange, Upsert
-from domain.circuit import Circuit
+from domain.circuit import EVENTS, Circuit
 from domain.event import EventContext, Metadata, acting
 from system.listener import Listener
 from system.persistence.tables import BREAKER_METRICS
@@ -29,6 +30,10 @@ CHANGES_MAX = 100
 """How many changes wait to be recorded while the database is away; the oldest give way."""
 SHOW_AGAIN_AFTER = timedelta(seconds=5)
 """How old the metrics of a breaker become that was not called since they were shown."""
+
+
+CHANGES = frozenset(map(get_topic, EVENTS.values()))
+"""The topics of the events that say what a breaker went through."""
 
 
 class Circuits:
@@ -168,9 +173,8 @@ class Circuits:
             self._position, NOTIFICATIONS_MAX, inclusive_of_start=False
         ):
             for notification in page:
-                event = self._operations.mapper.to_domain_event(notification)
-                if isinstance(event, Circuit.Changed):
-                    self._hear(event)
+                if notification.topic in CHANGES:
+                    self._hear(self._operations.mapper.to_domain_event(notification))  # type: ignore[arg-type]
             self._position = page[-1].id
 
     def _hear(self, change: Circuit.Changed, instead_of: datetime | None = None) -> None:

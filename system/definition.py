@@ -5,11 +5,13 @@ from eventsourcing.system import System
 from application.gateway import Gateway
 from system.followers.agenda import Agenda
 from system.followers.confirmations import ConfirmationsFollower
+from system.followers.contracts import ContractsFollower
 from system.followers.operations import OperationsFollower
 from system.followers.payment_sagas import PaymentSagasFollower
 from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.confirmations_view import ConfirmationsView
+from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 
@@ -19,13 +21,16 @@ PAYSAGA = System(
         [Gateway, PaymentSagasFollower],
         [WebhooksFollower, PaymentSagasFollower, WebhooksFollower],
         [PaymentsFollower, ConfirmationsFollower, PaymentSagasFollower],
+        [PaymentsFollower, ContractsFollower, PaymentsFollower],
         [PaymentSagasFollower, OperationsFollower],
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
         [ConfirmationsFollower, ConfirmationsView],
+        [ContractsFollower, ContractsView],
     ]
 )
 """Each pipe reads from left to right: the right one follows the left one's log."""

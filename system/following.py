@@ -20,6 +20,7 @@ from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
 from domain.event import EventContext, PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
+from system.persistence.reached import Reached
 
 log = structlog.get_logger(__name__)
 
@@ -71,8 +72,8 @@ class FollowerParking:
 class Following:
     """One follower on one log, remembering how far it has come.
 
-    Correctness does not rest on that memory: a position is recorded only if it is ahead of the
-    one in the store, and a batch that lost the race is taken again from the recorded position.
+    Correctness does not rest on that memory: a batch is recorded only if it begins at the position
+    in the store, and one that lost the race is taken again from the recorded position.
     Without `parking` an event that cannot be taken in is raised, again and again.
     """
 
@@ -92,6 +93,7 @@ class Following:
         self._races_lost = 0
         self._early = 0
         self._position: int | None = None
+        self._began_at = 0
         self._concerns: dict[str, bool] = {}
         self._loads: dict[str, bool] = {}
         self._is_projection = isinstance(follower, Projection)
@@ -105,8 +107,11 @@ class Following:
         return self._position
 
     def forget_position(self) -> None:
-        """Reads the position from the store next time: somebody else may have moved it."""
+        """Reads the position from the store next time, and what is parked: somebody else may have
+        moved it, and parked what stood in between."""
         self._position = None
+        if self._parking is not None:
+            self._parking.forget()
 
     def advance(self) -> int:
         """Takes in the next batch and returns how many notifications it held.
@@ -119,8 +124,9 @@ class Following:
                 batch is half as large.
             Exception: whatever the policy or the database raised; nothing was recorded.
         """
+        self._began_at = self.position
         notifications = self.leader.recorder.select_notifications(
-            start=self.position, limit=self._limit, inclusive_of_start=False
+            start=self._began_at, limit=self._limit, inclusive_of_start=False
         )
         if not notifications:
             return 0
@@ -203,7 +209,7 @@ class Following:
         except Exception:
             log.exception("event_unreadable", topic=notification.topic, position=notification.id)
             payment_id = UUID(str(notification.originator_id))
-        work = self._work(Tracking(self.leader.name, notification.id))
+        work = self._work(Reached(self.leader.name, notification.id, self._began_at))
         work.change(self._parked(notification, payment_id, str(error), self._attempts))
         self.follower.record_batch(work)
         self._parking.forget()
@@ -218,7 +224,7 @@ class Following:
 
     def _take_in(self, notifications: Sequence[Notification]) -> None:
         last = notifications[-1].id
-        work = self._work(Tracking(self.leader.name, last))
+        work = self._work(Reached(self.leader.name, last, self._began_at))
         concerning = [
             (index, notification)
             for index, notification in enumerate(notifications)

@@ -207,6 +207,19 @@ class ConfirmationHandler:
             self._confirmations.postpone(item.aggregate_id, reason, until, [item.again_at(until)])
 
 
+class InstalmentHandler:
+    """Tells a contract that the day of one of its instalments has come."""
+
+    def __init__(self, applications: Applications) -> None:
+        self._applications = applications
+
+    def __call__(self, item: WorkItem) -> None:
+        with acting(item.context(self._applications.clock.now())):
+            self._applications.contracts.fall_due(
+                item.aggregate_id, int(item.detail or ""), rows=[item.done()]
+            )
+
+
 def handlers(
     applications: Applications,
     *,
@@ -219,5 +232,6 @@ def handlers(
     return {
         WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url),
         WorkKind.SAGA_DEADLINE: SagaDeadlineHandler(applications),
+        WorkKind.INSTALMENT: InstalmentHandler(applications),
         WorkKind.CONFIRMATION: ConfirmationHandler(applications, notifier, to_json),
     }

@@ -35,6 +35,16 @@ WORKER_SPACE = 7262
 """The same for the lock that each living worker holds on its own name: it ends with the worker,
 however that ends, while a heartbeat outlives it and followers would be left to the dead."""
 
+UNSEAT = """
+SELECT h.process, pg_terminate_backend(l.pid) FROM pg_locks l
+JOIN worker_heartbeats h ON l.objid::bigint = hashtext(h.process)::bigint & 4294967295
+WHERE l.locktype = 'advisory' AND l.classid = %(space)s AND l.objsubid = 2 AND l.granted
+AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+AND h.active_at < now() - make_interval(secs => %(stale)s)
+"""
+"""Ends the connection of workers that are silent but not dead (frozen, or on a machine that lost
+its power): their locks would be held for as long as the server takes the connection for alive."""
+
 COUNT_WORKERS = """
 SELECT count(*) FROM pg_locks
 WHERE locktype = 'advisory' AND classid = %s AND objsubid = 2 AND granted
@@ -93,11 +103,13 @@ class Leadership:
                 self._give_up(error)
 
     def share(self, followers_count: int) -> None:
-        """Lets go of what is above this process's fair share, so that new processes get some."""
+        """Lets go of what is above this process's fair share, so that new processes get some, and
+        takes from workers that have not been heard of what they cannot let go of themselves."""
         with self._lock:
             try:
                 connection = self._connected()
                 connection.execute(JOIN, {"process": self._process, "stale": WORKER_STALE_SECONDS})
+                self._unseat_the_silent(connection)
                 row = connection.execute(COUNT_WORKERS, (WORKER_SPACE,)).fetchone()
                 workers = max(int(row[0]) if row else 1, 1)
                 surplus = len(self._held) - -(-followers_count // workers)
@@ -105,6 +117,11 @@ class Leadership:
                     self._release(connection, follower)
             except psycopg.Error as error:
                 self._give_up(error)
+
+    def _unseat_the_silent(self, connection: psycopg.Connection) -> None:
+        limits = {"space": WORKER_SPACE, "stale": WORKER_STALE_SECONDS}
+        for process, is_ended in connection.execute(UNSEAT, limits):
+            log.warning("silent_worker_unseated", worker=process, is_ended=is_ended)
 
     def _release(self, connection: psycopg.Connection, follower: str) -> None:
         self._held.discard(follower)

@@ -1,5 +1,6 @@
 """Whether the system works: the database answers and every follower was active lately."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,12 +11,16 @@ from domain.circuit import CircuitStatus
 from domain.gateway_call import GatewayCall
 from domain.gateway_report import PROVIDER_PAYTABS
 from system.applications import Applications
+from system.breaker_metrics import fleet_figures
 from system.definition import PAYSAGA
 from system.persistence.confirmation_queries import confirmation_figures
 from system.persistence.postgres import PostgresPersistence, reconnecting
 
 LATEST_CALLS = 40
 """How many of the newest events of gateway calls are looked at."""
+
+HOSTS_MAX = 50
+"""Of so many hosts that confirmations go to the breakers are looked at."""
 
 STALE_AFTER = timedelta(seconds=15)
 """A follower that has not reported for so long is taken for dead: it must not look healthy."""
@@ -46,7 +51,7 @@ def readiness(
         Check("database", True, "answers"),
         *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
         _gateway_key(applications),
-        _breaker(applications, PROVIDER_PAYTABS),
+        *_breakers(applications, persistence, now),
         _confirmations(persistence),
     ]
 
@@ -64,10 +69,16 @@ def _gateway_key(applications: Applications) -> Check:
     return Check("gateway_key", True, "not refused lately")
 
 
-def _breaker(applications: Applications, name: str) -> Check:
-    latest = applications.operations.latest_change(name)
-    state = latest.state if latest else CircuitStatus.CLOSED
-    return Check(f"breaker:{name}", True, state.value)
+def _breakers(
+    applications: Applications, persistence: PostgresPersistence, now: datetime
+) -> Iterator[Check]:
+    """The gateway's breaker, and of the hosts called lately those whose breaker is not closed."""
+    hosts = sorted(fleet_figures(persistence, now).keys() - {PROVIDER_PAYTABS})
+    for name in (PROVIDER_PAYTABS, *hosts[:HOSTS_MAX]):
+        latest = applications.operations.latest_change(name)
+        state = latest.state if latest else CircuitStatus.CLOSED
+        if name == PROVIDER_PAYTABS or state is not CircuitStatus.CLOSED:
+            yield Check(f"breaker:{name}", True, state.value)
 
 
 def _confirmations(persistence: PostgresPersistence) -> Check:

@@ -15,6 +15,8 @@ COMMANDS = {
     "worker": "roles",
     "simulator": "roles",
     "payments": "payments",
+    "confirmations": "confirmations",
+    "listen": "listen",
     "projections": "projections",
     "parked": "parked",
     "doctor": "doctor",

@@ -11,7 +11,8 @@ from application.payment_gateway import (
     Refused,
     Unknown,
 )
-from domain.gateway_report import TransactionKind
+from domain.gateway_call import FOLLOW_UP_KINDS, Operation
+from domain.gateway_report import PROVIDER_PAYTABS
 from interface.paytabs.answers import Expected, follow_up_outcome, page_outcome, query_outcome
 from interface.paytabs.bodies import UnsendableRequest, follow_up_body, page_body, query_body
 from interface.paytabs.config import PayTabsConfig
@@ -22,14 +23,6 @@ _QUERY_PATH = "/payment/query"
 _TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NOT_SENT = "not_sent"
 """The code of a refusal that is our own: the request breaks a limit of the gateway."""
-
-_FOLLOW_UP_KINDS = {
-    "refund": frozenset({TransactionKind.REFUND}),
-    "capture": frozenset({TransactionKind.CAPTURE, TransactionKind.SALE}),
-    "void": frozenset({TransactionKind.VOID, TransactionKind.RELEASE}),
-}
-"""What the gateway may call what it did: a partial void is a release, and a capture may come as
-a sale (PayTabs, sections 6 and 7.5)."""
 
 
 class PayTabsClient(PaymentGateway):
@@ -45,7 +38,7 @@ class PayTabsClient(PaymentGateway):
     @property
     def name(self) -> str:
         """The provider's name."""
-        return "paytabs"
+        return PROVIDER_PAYTABS
 
     def open_page(self, request: PageRequest) -> Outcome:
         """Opens a hosted page (PayTabs, sections 2 and 3.1)."""
@@ -69,15 +62,15 @@ class PayTabsClient(PaymentGateway):
 
     def refund(self, request: FollowUpRequest) -> Outcome:
         """Gives back money of a sale or a capture (PayTabs, section 6)."""
-        return self._follow_up("refund", request)
+        return self._follow_up(Operation.REFUND, request)
 
     def capture(self, request: FollowUpRequest) -> Outcome:
         """Takes authorized money (PayTabs, section 6)."""
-        return self._follow_up("capture", request)
+        return self._follow_up(Operation.CAPTURE, request)
 
     def void(self, request: FollowUpRequest) -> Outcome:
         """Lets go of authorized money that was not captured (PayTabs, section 6)."""
-        return self._follow_up("void", request)
+        return self._follow_up(Operation.VOID, request)
 
     def close(self) -> None:
         """Closes the connections that are kept open."""
@@ -87,9 +80,9 @@ class PayTabsClient(PaymentGateway):
         answer = self._transport.post(_QUERY_PATH, query_body(self._config.profile_id, key, value))
         return answer if isinstance(answer, Unknown) else query_outcome(answer, expected)
 
-    def _follow_up(self, tran_type: str, request: FollowUpRequest) -> Outcome:
+    def _follow_up(self, operation: Operation, request: FollowUpRequest) -> Outcome:
         try:
-            body = follow_up_body(self._config.profile_id, tran_type, request)
+            body = follow_up_body(self._config.profile_id, operation.value, request)
         except UnsendableRequest as error:
             return _not_sent(error)
         answer = self._transport.post(_REQUEST_PATH, body)
@@ -99,7 +92,7 @@ class PayTabsClient(PaymentGateway):
             cart_id=request.cart_id,
             amount=request.amount,
             previous_ref=request.transaction_ref,
-            kinds=_FOLLOW_UP_KINDS[tran_type],
+            kinds=FOLLOW_UP_KINDS[operation],
         )
         return follow_up_outcome(answer, expected)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from application.payment_gateway import GatewayNotification, Unreadable
-from domain.gateway_report import GatewayReport
+from domain.gateway_report import PROVIDER_PAYTABS, GatewayReport
 from interface.paytabs.gateway_json import Limits, UnreadableJson, read_json, read_outline
 from interface.paytabs.payload import parted, reference_or_none
 from interface.paytabs.reports import UnreadableReport, read_report
@@ -34,7 +34,7 @@ def parse_notification(body: bytes, signature: str, received_at: datetime) -> Ga
         raise InvalidNotification(f"the callback cannot be read: {error}") from None
     payload, personal = parted(fields)
     return GatewayNotification(
-        provider="paytabs",
+        provider=PROVIDER_PAYTABS,
         report=_unreadable(fields, fault) if fault else _said(fields),
         payload=payload,
         personal=personal,

@@ -9,7 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import structlog
+from eventsourcing.persistence import PersistenceError
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
@@ -83,10 +85,17 @@ class WebServer(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Any:
-        """The app, made after the fork because it holds connections and threads."""
+        """The app, made after the fork because it holds connections and threads. Gunicorn gives
+        everything up when one of its processes cannot make it, so it waits for the database."""
         from interface.web.app import create_app
 
-        return create_app(self._settings)
+        arbiter = os.getppid()
+        while True:
+            try:
+                return create_app(self._settings)
+            except (psycopg.OperationalError, PersistenceError) as error:
+                log.warning("app_not_made", reason=" ".join(str(error).split()))
+            wait_for_database(self._settings, lambda: os.getppid() != arbiter)
 
     def run(self) -> None:
         """Serves until SIGTERM (requests are finished) or SIGINT; exits the process."""

@@ -8,7 +8,9 @@ from flask_openapi3 import Info, OpenAPI
 from interface.bootstrap import build_applications, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
+from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
+from interface.web.contracts import contracts
 from interface.web.health import health
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
@@ -16,6 +18,7 @@ from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.webhooks import webhooks
 from system.listener import Listener
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
 
@@ -59,6 +62,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         persistence=persistence,
         applications=applications,
         queries=PaymentQueries(persistence),
+        contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
@@ -70,7 +74,9 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(contracts)
     app.register_api(circuit_breakers)
+    app.register_api(confirmations)
     app.register_blueprint(webhooks)
     app.register_blueprint(health)
     app.register_blueprint(reference)
@@ -83,4 +89,6 @@ def _add_headers(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
     if "correlation_id" in g:
         response.headers["X-Correlation-Id"] = g.correlation_id
+    if response.status_code < 400 and g.get("command") and g.command.is_replay:
+        response.headers["Idempotent-Replayed"] = "true"
     return response

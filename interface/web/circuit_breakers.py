@@ -13,7 +13,7 @@ from interface.bootstrap import breaker_config
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import json_response, list_document
-from interface.web.models import BreakerPath
+from interface.web.models import BreakerPath, NoMembers
 from interface.web.problems import Problem
 from interface.web.requests import needs
 from system.breaker_metrics import FleetFigures, fleet_figures
@@ -48,7 +48,7 @@ def get_breaker(path: BreakerPath) -> Response:
 
 @circuit_breakers.post("/<path:name>/force-open")
 @needs(Role.ADMIN)
-def force_open_breaker(path: BreakerPath) -> Response:
+def force_open_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Keep all calls away from a service, in all processes, until its reset time-out has passed"""
     config = breaker_config(web().settings, _known(path.name))
     web().applications.operations.force_open(path.name, g.api_key.name, config)
@@ -57,7 +57,7 @@ def force_open_breaker(path: BreakerPath) -> Response:
 
 @circuit_breakers.post("/<path:name>/reset")
 @needs(Role.ADMIN)
-def reset_breaker(path: BreakerPath) -> Response:
+def reset_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Let calls through again, in all processes"""
     config = breaker_config(web().settings, _known(path.name))
     web().applications.operations.reset(path.name, g.api_key.name, config)

@@ -16,6 +16,7 @@ from interface.settings import Settings
 from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
+from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
@@ -120,6 +121,7 @@ class WebContext:
     persistence: PostgresPersistence
     applications: Applications
     queries: PaymentQueries
+    contract_queries: ContractQueries
     waiter: PageWaiter
     circuits: CircuitBoard
     rate_limits: RateLimits

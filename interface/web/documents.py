@@ -111,11 +111,12 @@ def row_document(row: Mapping[str, Any]) -> Document:
 def _next_action(row: Mapping[str, Any]) -> Document | None:
     if row["page_url"] is None:
         return None
-    return {
-        "type": "redirect",
-        "url": row["page_url"],
-        "expiresAt": timestamp(row["page_expires_at"]),
-    }
+    return next_action_document(row["page_url"], row["page_expires_at"])
+
+
+def next_action_document(url: str, expires_at: datetime) -> Document:
+    """Where the customer has to go, and until when."""
+    return {"type": "redirect", "url": url, "expiresAt": timestamp(expires_at)}
 
 
 def _refund(refund: Mapping[str, Any]) -> Document:
@@ -176,9 +177,9 @@ def list_document(documents: Sequence[Document], next_cursor: str | None) -> Doc
     return {"data": documents, "nextCursor": next_cursor}
 
 
-def cursor_of(row: Mapping[str, Any]) -> str:
-    """Where to go on after a row."""
-    place = f"{timestamp(row['created_at'])}|{row['payment_id']}"
+def cursor_of(created_at: datetime, last_id: UUID) -> str:
+    """Where to go on after the thing with this time and id."""
+    place = f"{timestamp(created_at)}|{last_id}"
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 

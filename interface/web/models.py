@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from domain.client import Address, ClientInfo
+from domain.confirmation import ConfirmationStatus
 from domain.payment_terms import PaymentStatus
 
 URL_LENGTH_MAX = 2048
@@ -43,7 +44,8 @@ class Model(BaseModel):
         return super().model_json_schema(*args, **kwargs)
 
 
-def _number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """A number that was sent as one or as a decimal string, unchanged."""
     is_decimal_text = isinstance(value, str) and DECIMAL_TEXT.fullmatch(value)
     is_number = isinstance(value, int | Decimal) and not isinstance(value, bool)
     if not is_decimal_text and not is_number:
@@ -62,7 +64,7 @@ def _web_address(value: str) -> str:
     return value
 
 
-Amount = Annotated[Decimal, BeforeValidator(_number), Field(examples=["149.50"])]
+Amount = Annotated[Decimal, BeforeValidator(as_number), Field(examples=["149.50"])]
 WebAddress = Annotated[
     str,
     StringConstraints(max_length=URL_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$"),
@@ -125,23 +127,39 @@ class CreatePayment(Model):
     ] = Field(default_factory=dict)
 
 
-class CancelPayment(Model):
+class OptionalBody(Model):
+    """A body that need not be sent; sent, it must be JSON without unknown members."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="forbid",
+        frozen=True,
+        validate_by_alias=True,
+        openapi_extra={"required": False},  # type: ignore[typeddict-unknown-key]
+    )
+
+
+class NoMembers(OptionalBody):
+    """Nothing needs to be said."""
+
+
+class CancelPayment(OptionalBody):
     """Why the payment is cancelled."""
 
-    reason: ShortText = "requested_by_merchant"
+    reason: ShortText = Field("requested_by_merchant", description="It is kept with the payment.")
 
 
-class CapturePayment(Model):
-    """How much of the authorized amount to take; all of it when nothing is said."""
+class CapturePayment(OptionalBody):
+    """How much of the authorized amount to take."""
 
-    amount: Amount | None = None
+    amount: Amount | None = Field(None, description="In major units; all of it when not given.")
 
 
-class RefundPayment(Model):
-    """How much to give back, all that is left when nothing is said, and why."""
+class RefundPayment(OptionalBody):
+    """How much to give back, and why."""
 
-    amount: Amount | None = None
-    reason: ShortText | None = None
+    amount: Amount | None = Field(None, description="In major units; without it all that is left.")
+    reason: ShortText | None = Field(None, description="It is kept with the refund.")
 
 
 class PaymentPath(Model):
@@ -150,6 +168,29 @@ class PaymentPath(Model):
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
     payment_id: UUID
+
+
+class ConfirmationPath(Model):
+    """Which confirmation."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    confirmation_id: UUID
+
+
+class ConfirmationListQuery(Model):
+    """Which confirmations to list; without a filter all, newest first."""
+
+    payment_id: UUID | None = None
+    status: ConfirmationStatus | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
+
+
+class RedeliverFailed(Model):
+    """Since when (RFC 3339): what failed then or later is told again."""
+
+    since: AwareDatetime
 
 
 class BreakerPath(Model):

@@ -5,16 +5,17 @@ from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
-from flask import Response, g, request, url_for
+from flask import Response, g, url_for
 from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import envelope
-from application.payments import IdempotencyKeyReused, NewPayment
+from application.payments import NewPayment
 from domain.gateway_report import PROVIDER_PAYTABS
+from domain.keyed_request import current_command
 from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
-from domain.payment_terms import PaymentStatus, Refund
+from domain.payment_terms import PaymentStatus
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import (
@@ -32,12 +33,13 @@ from interface.web.models import (
     CapturePayment,
     CreatePayment,
     ListQuery,
+    NoMembers,
     PastQuery,
     PaymentPath,
     RefundPayment,
 )
 from interface.web.problems import Problem
-from interface.web.requests import body_fingerprint, idempotent_id, needs, prefers_async, whole_body
+from interface.web.requests import body_fingerprint, needs, prefers_async
 from system.event_status import event_statuses
 from system.persistence.payment_queries import PaymentFilter
 
@@ -58,14 +60,16 @@ def create_payment(body: CreatePayment) -> Response:
     Waits up to CREATE_WAIT_MS for the hosted page; `Prefer: respond-async` does not wait. While
     the gateway is left alone the payment waits too, and `Retry-After` says for how long.
     """
-    payment, is_replay = web().applications.payments.initiate(_new(body), idempotent_id())
+    command = current_command()
+    payment_id = command.request_id if command else None
+    payment, is_replay = web().applications.payments.initiate(_new(body), payment_id)
+    if command:
+        command.is_replay = is_replay
     is_async = prefers_async()
     retry_after = web().circuits.retry_after_seconds(PROVIDER_PAYTABS)
     if not is_async and retry_after is None:
         payment = web().waiter.wait(payment, web().settings.create_wait_ms / 1000)
     headers = {"Location": url_for("payments.get_payment", payment_id=payment.id)}
-    if is_replay:
-        headers["Idempotent-Replayed"] = "true"
     if is_async:
         headers["Preference-Applied"] = "respond-async"
     if retry_after is not None and payment.status is PaymentStatus.INITIATED:
@@ -122,36 +126,33 @@ def list_payments(query: ListQuery) -> Response:
     place = place_of(query.cursor) if query.cursor else None
     rows = web().queries.list(wanted, query.limit + 1, place)
     page = rows[: query.limit]
-    next_cursor = cursor_of(page[-1]) if len(rows) > query.limit else None
+    next_cursor = (
+        cursor_of(page[-1]["created_at"], page[-1]["payment_id"])
+        if len(rows) > query.limit
+        else None
+    )
     return json_response(list_document([row_document(row) for row in page], next_cursor))
 
 
 @payments.post("/<uuid:payment_id>/cancel")
 @needs(Role.WRITE)
-def cancel_payment(path: PaymentPath) -> Response:
+def cancel_payment(path: PaymentPath, body: CancelPayment) -> Response:
     """Cancel a payment
 
     Allowed while it is initiated, processing or authorized. Money that arrives later is given
     back. Cancelling again changes nothing.
     """
-    reason = CancelPayment.model_validate(_optional_body()).reason
-    idempotent_id()
-    return json_response(_document(web().applications.payments.cancel(path.payment_id, reason)))
-
-
-def _optional_body() -> Any:
-    return request.get_json() if whole_body() else {}
+    payment = web().applications.payments.cancel(path.payment_id, body.reason)
+    return json_response(_document(payment))
 
 
 @payments.post("/<uuid:payment_id>/capture")
 @needs(Role.WRITE)
-def capture_payment(path: PaymentPath) -> Response:
+def capture_payment(path: PaymentPath, body: CapturePayment) -> Response:
     """Capture an authorized payment, all of it or part
 
     The saga takes the money and lets go of the rest; the answer does not wait for that.
     """
-    idempotent_id()
-    body = CapturePayment.model_validate(_optional_body())
     log = web().applications.payments
     amount = _amount(log.get(path.payment_id), body.amount)
     return json_response(_document(log.capture(path.payment_id, amount)), 202)
@@ -159,34 +160,22 @@ def capture_payment(path: PaymentPath) -> Response:
 
 @payments.post("/<uuid:payment_id>/refunds")
 @needs(Role.WRITE)
-def refund_payment(path: PaymentPath) -> Response:
+def refund_payment(path: PaymentPath, body: RefundPayment) -> Response:
     """Refund a payment, all that is left of it or part
 
     The refund is pending until the gateway has answered. Two equal partial refunds with
     different keys are two refunds.
     """
-    body = RefundPayment.model_validate(_optional_body())
     log = web().applications.payments
-    payment = log.get(path.payment_id)
-    amount = _amount(payment, body.amount)
-    refund_id = idempotent_id() or web().applications.ids.uuid()
-    earlier = payment.refunds.get(refund_id)
-    if earlier is not None:
-        _require_same(earlier, amount, body.reason)
+    amount = _amount(log.get(path.payment_id), body.amount)
+    command = current_command()
+    refund_id = command.request_id if command else web().applications.ids.uuid()
     payment = log.refund(path.payment_id, refund_id, amount, body.reason)
-    headers = {"Idempotent-Replayed": "true"} if earlier is not None else {}
-    return json_response(refund_document(payment.refunds[refund_id]), 201, headers)
+    return json_response(refund_document(payment.refunds[refund_id]), 201)
 
 
 def _amount(payment: Payment, amount: Decimal | None) -> Money | None:
     return money(amount, payment.amount.currency.code) if amount is not None else None
-
-
-def _require_same(earlier: Refund, amount: Money | None, reason: str | None) -> None:
-    if (amount is not None and amount != earlier.amount) or reason != earlier.reason:
-        raise IdempotencyKeyReused(
-            "this Idempotency-Key was used with another refund: send a new key"
-        )
 
 
 @payments.get("/<uuid:payment_id>/events")
@@ -213,7 +202,7 @@ def get_saga(path: PaymentPath) -> Response:
 
 @payments.post("/<uuid:payment_id>/saga/retry")
 @needs(Role.ADMIN)
-def retry_saga(path: PaymentPath) -> Response:
+def retry_saga(path: PaymentPath, body: NoMembers) -> Response:
     """Let a parked saga try again what it had given up"""
     saga_id = PaymentSaga.create_id(path.payment_id)
     web().applications.sagas.retry(saga_id, g.api_key.name)
@@ -222,7 +211,7 @@ def retry_saga(path: PaymentPath) -> Response:
 
 @payments.post("/<uuid:payment_id>/saga/compensate")
 @needs(Role.ADMIN)
-def compensate_saga(path: PaymentPath) -> Response:
+def compensate_saga(path: PaymentPath, body: NoMembers) -> Response:
     """Give a parked saga's payment up: what was done is undone"""
     saga_id = PaymentSaga.create_id(path.payment_id)
     web().applications.sagas.compensate(saga_id, g.api_key.name)

@@ -44,7 +44,9 @@ KINDS: dict[str, Kind] = {
     "not_found": Kind(404, "There is no such thing"),
     "method_not_allowed": Kind(405, "The method is not allowed here"),
     "not_acceptable": Kind(406, "No acceptable form of the answer"),
-    "invalid_transition": Kind(409, "The payment's status does not allow this"),
+    "invalid_transition": Kind(409, "The status does not allow this"),
+    "contract_exists": Kind(409, "Another contract has this contractId"),
+    "unknown_instalment": Kind(404, "The contract has no such instalment"),
     "conflict": Kind(409, "Others keep changing the same thing"),
     "payload_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The content type is not supported"),
@@ -60,6 +62,9 @@ KINDS: dict[str, Kind] = {
     "database_unavailable": Kind(503, "The database cannot be reached"),
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
+
+LISTED = frozenset({"payments", "confirmations"})
+"""What is found by an id and listed under the same path."""
 
 REFUSED = Kind(409, "The command was refused")
 POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
@@ -163,7 +168,9 @@ def _on_domain_error(error: DomainError) -> Response:
 
 
 def _on_not_found(error: AggregateNotFoundError) -> Response:
-    return problem_response("not_found", "no payment has this id: check it, or list /v1/payments")
+    kind = request.path.split("/")[2] if request.path.startswith("/v1/") else "payments"
+    name = kind.rstrip("s") if kind in LISTED else "payment"
+    return problem_response("not_found", f"no {name} has this id: check it, or list /v1/{name}s")
 
 
 def _on_conflict(error: IntegrityError) -> Response:

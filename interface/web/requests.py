@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date
+from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
 from hashlib import sha256
 from hmac import compare_digest
 from hmac import digest as hmac_digest
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import structlog
@@ -14,9 +17,11 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from domain.event import EventContext, Metadata, acting
+from domain.keyed_request import KeyedCommand, serving
 from interface.json_text import read_json, write_json
 from interface.settings import ApiKey, Role
 from interface.web.context import web
+from interface.web.models import Model, OptionalBody
 from interface.web.problems import Problem, escaped, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +32,7 @@ TRACE_PARENT = re.compile(
 )
 """W3C Trace Context, section 3.2.2: version ff and ids of zeros only are not valid."""
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 METADATA_LENGTH_MAX = 256
 JSON_DEPTH_MAX = 16
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -54,12 +60,15 @@ class JsonRequest(Request):
         return body
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
-        """The body, with numbers as int and Decimal.
+        """The body, with numbers as int and Decimal; an object without members where the view
+        needs no body and none was sent.
 
         Raises:
             Problem: wrong content type, no JSON object, nested deeper than `JSON_DEPTH_MAX`, or
                 text that cannot be stored.
         """
+        if not self.whole_body() and _is_body_optional():
+            return {}
         if not self.is_json:
             raise Problem(
                 "unsupported_media_type", "send JSON with `Content-Type: application/json`"
@@ -74,6 +83,16 @@ class JsonRequest(Request):
             raise invalid("", "expected a JSON object")
         _check(value, "", JSON_DEPTH_MAX)
         return value
+
+
+def _is_body_optional() -> bool:
+    model = _body_model()
+    return model is not None and issubclass(model, OptionalBody)
+
+
+def _body_model() -> type[Model] | None:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return get_type_hints(view).get("body") if view else None
 
 
 def _check(value: Any, pointer: str, depth_left: int) -> None:
@@ -124,8 +143,10 @@ def begin() -> None:
     g.api_key = authenticate(role) if role else None
     if g.api_key:
         _limit_rate(g.api_key)
-    g.acting = acting(_event_context())
-    g.acting.__enter__()
+    g.command = _keyed_command() if g.api_key else None
+    g.context = ExitStack()
+    g.context.enter_context(acting(_event_context()))
+    g.context.enter_context(serving(g.command))
 
 
 def _limit_rate(key: ApiKey) -> None:
@@ -141,8 +162,8 @@ def _limit_rate(key: ApiKey) -> None:
 def end(_error: BaseException | None) -> None:
     """After each request."""
     structlog.contextvars.unbind_contextvars("correlation_id")
-    if "acting" in g:
-        g.acting.__exit__(None, None, None)
+    if "context" in g:
+        g.context.close()
 
 
 def authenticate(role: Role) -> ApiKey:
@@ -195,14 +216,14 @@ def prefers_async() -> bool:
     return any(wish.split(";")[0].strip().lower() == "respond-async" for wish in wishes)
 
 
-def idempotent_id() -> UUID | None:
-    """The id derived from API key, path and `Idempotency-Key`; None when there is no key.
+def _keyed_command() -> KeyedCommand | None:
+    """The command that the request stands for; None when it carries no `Idempotency-Key`.
 
     Raises:
         Problem: the key is longer than 255 characters or not printable.
     """
     given = request.headers.get("Idempotency-Key")
-    if given is None:
+    if given is None or request.method != "POST":
         return None
     key = given.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
@@ -210,12 +231,18 @@ def idempotent_id() -> UUID | None:
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key", "send 1 to 255 printable ASCII characters")
     derived = _keyed_digest(f"{g.api_key.name}\n{request.path}\n{key}".encode())
-    return UUID(bytes=derived[:16], version=5)
+    return KeyedCommand(UUID(bytes=derived[:16], version=5), body_fingerprint)
 
 
 def body_fingerprint() -> str:
-    """A digest of the body that does not depend on spaces or on the order of members."""
-    return _keyed_digest(_canonical(request.get_json())).hex()
+    """A digest of what the body says: neither spaces, the order of members, nor the form of a
+    number make another request. No body is the same as one without members."""
+    body = request.get_json() if whole_body() else {}
+    model = _body_model()
+    said = (
+        model.model_validate(body).model_dump(by_alias=True, exclude_unset=True) if model else body
+    )
+    return _keyed_digest(_canonical(said)).hex()
 
 
 def _keyed_digest(content: bytes) -> bytes:
@@ -228,4 +255,8 @@ def _canonical(value: Any) -> bytes:
         return b"{" + b",".join(members) + b"}"
     if isinstance(value, list):
         return b"[" + b",".join(map(_canonical, value)) + b"]"
+    if isinstance(value, Decimal):
+        return str(EXACT.normalize(value)).encode()
+    if isinstance(value, date):
+        return write_json(value.isoformat())
     return write_json(value)

@@ -1,5 +1,6 @@
 """The agenda: one row per piece of work that touches the world (design 5)."""
 
+from datetime import UTC, date, datetime, time
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -7,6 +8,7 @@ from eventsourcing.dispatch import singledispatchmethod
 
 from application.rows import Delete, RowChange, Upsert
 from domain.confirmation import Confirmation
+from domain.contract import Contract, instalment_payment_id
 from domain.event import PaySagaAggregate
 from domain.payment_saga import PaymentSaga
 from system.followers.base import Projection
@@ -15,7 +17,8 @@ from system.work_item import WorkKind
 
 
 class Agenda(Projection):
-    """Follows PaymentSagas and Confirmations. Never rebuilt: that would do the work again.
+    """Follows PaymentSagas, Confirmations and Contracts. Never rebuilt: that would do the work
+    again.
 
     Rows go when the work is done, in the transaction that records its result; what is removed
     here is work that was called off.
@@ -32,13 +35,15 @@ class Agenda(Projection):
     @project.register
     def _(self, event: PaymentSaga.CallRequested) -> list[RowChange]:
         call = event.call
-        return [_due(event, call.call_id, WorkKind.GATEWAY_CALL, due_at=call.due_at)]
+        kind = WorkKind.GATEWAY_CALL
+        return [_due(event, call.call_id, kind, event.payment_id, due_at=call.due_at)]
 
     @project.register
     def _(self, event: PaymentSaga.DeadlineSet) -> list[RowChange]:
         work_id = _deadline_id(event)
         kind = WorkKind.SAGA_DEADLINE
-        return [_due(event, work_id, kind, due_at=event.due_at, detail=event.deadline)]
+        due_at, detail = event.due_at, event.deadline
+        return [_due(event, work_id, kind, event.payment_id, due_at=due_at, detail=detail)]
 
     @project.register
     def _(self, event: PaymentSaga.DeadlineCleared) -> list[RowChange]:
@@ -47,30 +52,58 @@ class Agenda(Projection):
     @project.register
     def _(self, event: Confirmation.Requested) -> list[RowChange]:
         kind = WorkKind.CONFIRMATION
-        return [_due(event, event.originator_id, kind, due_at=event.timestamp)]
+        work_id = event.originator_id
+        return [_due(event, work_id, kind, event.payment_id, due_at=event.timestamp)]
 
     @project.register
     def _(self, event: Confirmation.RedeliveryRequested) -> list[RowChange]:
-        before, now = (
-            Confirmation.round_id_of(event.originator_id, round_)
-            for round_ in (event.round - 1, event.round)
-        )
-        kind = WorkKind.CONFIRMATION
-        return [Delete(AGENDA.name, (before,)), _due(event, now, kind, due_at=event.timestamp)]
+        confirmation_id, kind = event.originator_id, WorkKind.CONFIRMATION
+        before = Confirmation.round_id_of(confirmation_id, event.round - 1)
+        work_id = Confirmation.round_id_of(confirmation_id, event.round)
+        due = _due(event, work_id, kind, event.payment_id, due_at=event.timestamp)
+        return [Delete(AGENDA.name, (before,)), due]
+
+    @project.register
+    def _(self, event: Contract.Agreed) -> list[RowChange]:
+        return [
+            _due(
+                event,
+                _instalment_id(event, number),
+                WorkKind.INSTALMENT,
+                instalment_payment_id(event.originator_id, number, attempt=1),
+                due_at=_begin_of(terms.due_on),
+                detail=str(number),
+            )
+            for number, terms in enumerate(event.instalments, start=1)
+        ]
+
+    @project.register
+    def _(self, event: Contract.Cancelled) -> list[RowChange]:
+        return [Delete(AGENDA.name, (_instalment_id(event, n),)) for n in event.scheduled]
+
+
+def _instalment_id(event: Contract.Agreed | Contract.Cancelled, number: int) -> UUID:
+    return uuid5(event.originator_id, f"instalment:{number}")
+
+
+def _begin_of(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
 
 
 def _deadline_id(event: PaymentSaga.DeadlineSet | PaymentSaga.DeadlineCleared) -> UUID:
     return uuid5(event.originator_id, f"{event.deadline}:{event.due_at.isoformat()}")
 
 
-def _due(event: PaySagaAggregate.Event, work_id: UUID, kind: WorkKind, **columns: Any) -> Upsert:
+def _due(
+    event: PaySagaAggregate.Event, work_id: UUID, kind: WorkKind, payment_id: UUID, **columns: Any
+) -> Upsert:
     return Upsert(
         AGENDA.name,
         (work_id,),
         {
             "kind": kind.value,
             "aggregate_id": event.originator_id,
-            "payment_id": event.payment_id,  # type: ignore[attr-defined]
+            "payment_id": payment_id,
             "detail": None,
             "attempts": 0,
             "claimed_by": None,

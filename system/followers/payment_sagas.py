@@ -12,7 +12,7 @@ from application.payment_sagas import PaymentSagas
 from domain.confirmation import Confirmation
 from domain.event import PaymentEventType
 from domain.gateway_call import GatewayCall
-from domain.payment import Payment
+from domain.payment import AUTOMATIC, Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import Failure
 from domain.saga_decider import SagaDecider
@@ -22,8 +22,6 @@ from system.followers.base import BatchFollower
 RATE_LIMIT_PAUSE_MS = 60_000
 """How long to leave the gateway alone when it said "too many" but not for how long."""
 
-
-AUTOMATIC = "automatic"
 
 HandedOver = (
     Confirmation.Delivered

@@ -8,14 +8,19 @@ from eventsourcing.system import ProcessApplication
 
 from application.event_log import Work
 from application.payments import Payments
-from domain.payment import Payment
+from domain.contract import Contract
+from domain.gateway_report import TransactionKind
+from domain.payment import ALLOWED, AUTOMATIC, Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
 from system.followers.base import BatchFollower
 
+CONTRACT_CANCELLED = "contract_cancelled"
+"""The reason that payments are cancelled for with their contract."""
+
 
 class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
-    """Follows PaymentSagas. A client may have closed the payment meanwhile: then the saga's
+    """Follows PaymentSagas and Contracts. A client may have closed the payment meanwhile: then a
     decision comes too late, and the saga will hear of it from the payment's own events."""
 
     name = "Payments"
@@ -64,7 +69,9 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
         payment.refuse_refund(event.refund_id, event.failure)
 
     @policy.register
-    def _(self, event: PaymentSaga.ForeignRefundSeen, work: Work) -> None:
+    def _(self, event: PaymentSaga.ForeignReturnSeen, work: Work) -> None:
+        if event.kind is not TransactionKind.REFUND:
+            return
         payment: Payment = work.get(event.payment_id)
         refund_id = uuid5(event.payment_id, event.refund_ref)
         payment.record_foreign_refund(refund_id, event.refund_ref, event.amount)
@@ -78,3 +85,28 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
             payment.fail(event.failure, event.report)
         else:
             payment.cancel(event.cancellation_reason or "cancelled")
+
+    @policy.register
+    def _(self, event: Contract.PaymentDue, work: Work) -> None:
+        work.add(
+            Payment.initiate(
+                event.payment_id,
+                amount=event.amount,
+                description=event.description,
+                contract_id=event.contract_id,
+                client=event.client,
+                payment_method="all",
+                capture_method=AUTOMATIC,
+                redirect_url=None,
+                callback_url=event.callback_url,
+                merchant_metadata={"instalment": str(event.instalment)},
+                request_fingerprint=None,
+            )
+        )
+
+    @policy.register
+    def _(self, event: Contract.Cancelled, work: Work) -> None:
+        for payment_id in event.open_payments:
+            payment: Payment = work.get(payment_id)
+            if payment.status in ALLOWED["cancelled"]:
+                payment.cancel(CONTRACT_CANCELLED)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Composable
 
+from system.persistence.payment_queries import Place
 from system.persistence.postgres import PostgresPersistence, reconnecting
 
 Row = dict[str, Any]
@@ -36,14 +37,6 @@ class ConfirmationFigures:
     exhausted: int
 
 
-@dataclass(frozen=True)
-class ConfirmationPlace:
-    """A place in the list, newest first: after the confirmation with this time and id."""
-
-    created_at: datetime
-    confirmation_id: UUID
-
-
 class ConfirmationQueries:
     """Queries on the view of confirmations; it may be some milliseconds behind the events."""
 
@@ -56,7 +49,7 @@ class ConfirmationQueries:
         payment_id: UUID | None,
         status: str | None,
         limit: int,
-        after: ConfirmationPlace | None,
+        after: Place | None,
     ) -> list[Row]:
         """Up to `limit` confirmations, newest first."""
         conditions: list[Composable] = []
@@ -76,7 +69,7 @@ class ConfirmationQueries:
             "status": status,
             "limit": limit,
             "after_time": after.created_at if after else None,
-            "after_id": after.confirmation_id if after else None,
+            "after_id": after.payment_id if after else None,
         }
         with self._persistence.connection() as connection:
             return connection.execute(query, parameters).fetchall()

@@ -2,7 +2,7 @@
 
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
-POSITION_TAKEN = "a follower has recorded this position or a later one already"
+POSITION_TAKEN = "the follower is not at the position where this batch began, or is past its end"
 IDS_IN_PAYLOAD_MAX = 200
 """A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
 NOTHING_CHANGED = "-"
@@ -12,13 +12,14 @@ NOTHING_CHANGED = "-"
 def create_append_function(
     *, events_table: str, tracking_table: str, function: str, channel: str
 ) -> Composed:
-    """SQL that creates the function `(ids, versions, topics, states, leader, position)`.
+    """SQL that creates the function `(ids, versions, topics, states, leader, position, after)`.
 
     It takes the log's transaction-scoped advisory lock, so that positions become visible in the
     order in which they are given out: whoever reads position n will never see a smaller one
     appear later. Then it records the follower's position (if any), inserts the events, tells
     the listeners which aggregates changed and returns the new positions. A position that was
-    recorded before, like an event that was, ends in `unique_violation`.
+    recorded before, like an event that was, ends in `unique_violation`; so does one that was
+    reached from elsewhere than the recorded one (`after`; null: from anywhere before).
 
     A follower's position without events does not wait for the disk: should the server crash in the
     next second, then position and rows are lost together, and made again from the same events.
@@ -28,14 +29,17 @@ def create_append_function(
         """
         CREATE OR REPLACE FUNCTION {function}(
             ids uuid[], versions bigint[], topics text[], states bytea[],
-            leader text, leader_position bigint
+            leader text, leader_position bigint, leader_after bigint
         ) RETURNS SETOF bigint LANGUAGE plpgsql AS $append$
         BEGIN
             IF leader IS NOT NULL THEN
-                INSERT INTO {tracking} AS t (application_name, notification_id)
-                VALUES (leader, leader_position)
-                ON CONFLICT (application_name) DO UPDATE SET notification_id = leader_position
-                WHERE t.notification_id < leader_position;
+                UPDATE {tracking} AS t SET notification_id = leader_position
+                WHERE t.application_name = leader AND t.notification_id < leader_position
+                AND (leader_after IS NULL OR t.notification_id = leader_after);
+                IF NOT FOUND AND coalesce(leader_after, 0) = 0 THEN
+                    INSERT INTO {tracking} (application_name, notification_id)
+                    VALUES (leader, leader_position) ON CONFLICT (application_name) DO NOTHING;
+                END IF;
                 IF NOT FOUND THEN
                     RAISE unique_violation USING MESSAGE = {taken};
                 END IF;

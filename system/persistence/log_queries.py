@@ -10,6 +10,8 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
+from system.persistence.reached import starts_at
+
 VERSION_MAX = 2**63 - 1
 
 ONE = "ARRAY[%b::uuid], ARRAY[%b::bigint], ARRAY[%b::text], ARRAY[%b::bytea]"
@@ -23,7 +25,7 @@ class LogQueries:
 
     def __init__(self, table: str, function: str) -> None:
         events, append = Identifier(table), Identifier(function)
-        call = "SELECT * FROM {}({}, %b::text, %b::bigint)"
+        call = "SELECT * FROM {}({}, %b::text, %b::bigint, %b::bigint)"
         self._append_one = SQL(call).format(append, SQL(ONE)).as_bytes()
         self._append_many = SQL(call).format(append, SQL(MANY)).as_bytes()
         self._of_aggregate = (
@@ -60,7 +62,9 @@ class LogQueries:
     ) -> Cursor[Row]:
         """Calls the append function; the new positions are in the cursor."""
         reached = (
-            (tracking.application_name, tracking.notification_id) if tracking else (None, None)
+            (tracking.application_name, tracking.notification_id, starts_at(tracking))
+            if tracking
+            else (None, None, None)
         )
         if len(events) == 1:
             [event] = events

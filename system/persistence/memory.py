@@ -18,6 +18,7 @@ from eventsourcing.utils import Environment
 
 from application.rows import Delete, Key, Patch, RowChange, Upsert
 from application.vault import ClientKey, Vault, opened
+from system.persistence.reached import starts_at
 
 Row = dict[str, Any]
 VERSION_MAX = 2**63 - 1
@@ -72,8 +73,9 @@ class MemoryRecorder(POPOProcessRecorder):
         return [self._append(event) for event in stored_events]
 
     def _check_position(self, tracking: Tracking) -> None:
-        if self._reached.get(tracking.application_name, 0) >= tracking.notification_id:
-            raise IntegrityError(f"{tracking} or a later position is recorded already")
+        recorded, after = self._reached.get(tracking.application_name, 0), starts_at(tracking)
+        if recorded >= tracking.notification_id or after not in (None, recorded):
+            raise IntegrityError(f"{tracking} does not follow the recorded position {recorded}")
 
     def _check_versions(self, stored_events: Sequence[StoredEvent]) -> None:
         new = {(event.originator_id, event.originator_version) for event in stored_events}

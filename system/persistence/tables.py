@@ -164,12 +164,47 @@ BREAKER_METRICS = Table(
     },
 )
 
+CONTRACTS_VIEW = Table(
+    name="view_contracts",
+    key=("aggregate_id",),
+    columns={
+        "aggregate_id": "uuid",
+        "contract_id": "text NOT NULL",
+        "payee_id": "text NOT NULL",
+        "is_cancelled": "boolean NOT NULL",
+        "created_at": "timestamptz NOT NULL",
+    },
+    indexes=(
+        "(created_at DESC, aggregate_id DESC)",
+        "(payee_id, created_at DESC, aggregate_id DESC)",
+    ),
+)
+
+EARNINGS_VIEW = Table(
+    name="view_earnings",
+    key=("event_id",),
+    columns={
+        "event_id": "uuid",
+        "contract_id": "text NOT NULL",
+        "payment_id": "uuid NOT NULL",
+        "payee_id": "text NOT NULL",
+        "currency": "text NOT NULL",
+        "gross": "numeric NOT NULL",
+        "platform_fee": "numeric NOT NULL",
+        "net": "numeric NOT NULL",
+        "calculated_at": "timestamptz NOT NULL",
+    },
+    indexes=("(contract_id, calculated_at)", "(payee_id, currency)"),
+)
+
 TABLES = {
     table.name: table
     for table in (
         AGENDA,
         BREAKER_METRICS,
         CONFIRMATIONS_VIEW,
+        CONTRACTS_VIEW,
+        EARNINGS_VIEW,
         PARKED,
         PAYMENTS_VIEW,
         REFUNDS_VIEW,

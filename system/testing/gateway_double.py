@@ -16,6 +16,7 @@ from application.payment_gateway import (
 )
 from application.ports import Clock
 from domain.gateway_report import (
+    PROVIDER_PAYTABS,
     GatewayReport,
     TransactionKind,
     TransactionStatus,
@@ -58,7 +59,7 @@ class GatewayDouble:
     `DECLINED`. `tells_of_follow_ups` sends callbacks for those too, before they are answered.
     """
 
-    name = "paytabs"
+    name = PROVIDER_PAYTABS
 
     def __init__(self, clock: Clock, notify: Notify) -> None:
         self._clock = clock
@@ -118,10 +119,9 @@ class GatewayDouble:
         """Moves money of an earlier transaction, if that has so much left to move."""
         left = self.left_of(request.transaction_ref, kind)
         is_possible = left is not None and request.amount <= left
-        is_partial = is_possible and request.amount != self._amount_of(request.transaction_ref)
         report = self._record(
             request.cart_id,
-            TransactionKind.RELEASE if kind is TransactionKind.VOID and is_partial else kind,
+            self._kind_done(request.transaction_ref, kind, request.amount),
             self.follow_up_status if is_possible else TransactionStatus.ERROR,
             request.amount,
             request.transaction_ref,
@@ -130,8 +130,13 @@ class GatewayDouble:
             self.notify(report)
         return Succeeded(reports=(report,))
 
-    def _amount_of(self, transaction_ref: str) -> Money | None:
-        return self.transactions[transaction_ref].amount
+    def _kind_done(
+        self, transaction_ref: str, kind: TransactionKind, amount: Money
+    ) -> TransactionKind:
+        """A void of a part is performed as a release (PayTabs, section 6)."""
+        parent = self.transactions.get(transaction_ref)
+        is_partial = parent is not None and parent.amount != amount
+        return TransactionKind.RELEASE if kind is TransactionKind.VOID and is_partial else kind
 
     def left_of(self, transaction_ref: str, kind: TransactionKind) -> Money | None:
         """How much of a transaction a follow-up of that kind may still move; None: not at all."""
@@ -165,26 +170,36 @@ class GatewayDouble:
         status = TransactionStatus.AUTHORISED
         self._settle(page, status, "G12345", "Authorised", silently)
 
-    def decline(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def decline(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer's card is declined; raises as `pay` does."""
         text = "3DSecure authentication rejected"
-        page = self._page(payment_id)
+        page = self._page(payment_id, transaction_ref)
         self._settle(page, TransactionStatus.DECLINED, "310", text, silently)
 
-    def cancel(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def cancel(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer presses Cancel; raises as `pay` does."""
-        page = self._page(payment_id)
+        page = self._page(payment_id, transaction_ref)
         self._settle(page, TransactionStatus.CANCELLED, "321", "Cancelled", silently)
 
-    def hold(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def hold(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer pays and the gateway holds it for review: a sale becomes an
         authorization (PayTabs, section 4). Raises as `pay` does."""
-        page = replace(self._page(payment_id), kind=TransactionKind.AUTHORIZATION)
+        page = self._page(payment_id, transaction_ref)
+        page = replace(page, kind=TransactionKind.AUTHORIZATION)
         self._settle(page, TransactionStatus.ON_HOLD, "G12345", "Authorised", silently)
 
-    def defer(self, payment_id: UUID, *, silently: bool = False) -> None:
+    def defer(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
         """The customer chooses to pay in cash at an agent's; raises as `pay` does."""
-        page = replace(self._page(payment_id), kind=TransactionKind.PAYMENT_REQUEST)
+        page = self._page(payment_id, transaction_ref)
+        page = replace(page, kind=TransactionKind.PAYMENT_REQUEST)
         self._settle(page, TransactionStatus.PENDING, "12624479397955", "Pending", silently)
 
     def settle_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
@@ -194,16 +209,12 @@ class GatewayDouble:
             LookupError: nothing is deferred.
         """
         page = self._waiting(payment_id, TransactionStatus.PENDING)
-        if self._child_of(page):
-            raise LookupError(f"the deferred payment of {payment_id} was settled before")
         sale = self._record_child(page, TransactionKind.SALE, self.asked[page.transaction_ref])
         self._tell(sale, silently)
 
     def expire_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
         """The customer never paid in cash; raises as `settle_deferred` does."""
         page = self._waiting(payment_id, TransactionStatus.PENDING)
-        if self._child_of(page):
-            raise LookupError(f"the deferred payment of {payment_id} was settled before")
         self._update(page, TransactionStatus.EXPIRED, "355", "Transaction expired", silently)
 
     def page_of(self, payment_id: UUID) -> GatewayReport:
@@ -236,8 +247,6 @@ class GatewayDouble:
             LookupError: nothing is held.
         """
         held = self._waiting(payment_id, TransactionStatus.ON_HOLD)
-        if self._child_of(held):
-            raise LookupError(f"the held payment of {payment_id} was released before")
         whole = self.asked[held.transaction_ref]
         self._tell(self._record_child(held, TransactionKind.CAPTURE, amount or whole), silently)
 
@@ -247,10 +256,19 @@ class GatewayDouble:
         Raises:
             LookupError: no transaction of the payment has so much left.
         """
+        self._move_in_dashboard(payment_id, TransactionKind.REFUND, amount)
+
+    def void_in_dashboard(self, payment_id: UUID, amount: Money) -> None:
+        """Lets go of authorized money, or a part of it, without PaySaga; raises as
+        `refund_in_dashboard` does."""
+        self._move_in_dashboard(payment_id, TransactionKind.VOID, amount)
+
+    def _move_in_dashboard(self, payment_id: UUID, kind: TransactionKind, amount: Money) -> None:
         for parent in self.of(payment_id):
-            left = self.left_of(parent.transaction_ref, TransactionKind.REFUND)
+            left = self.left_of(parent.transaction_ref, kind)
             if left is not None and amount <= left:
-                self.notify(self._record_child(parent, TransactionKind.REFUND, amount))
+                done = self._kind_done(parent.transaction_ref, kind, amount)
+                self.notify(self._record_child(parent, done, amount))
                 return
         raise LookupError(f"payment {payment_id} has no {amount} to give back")
 
@@ -358,9 +376,9 @@ class GatewayDouble:
 
     def _waiting(self, payment_id: UUID, status: TransactionStatus) -> GatewayReport:
         for report in self.pages_of(payment_id):
-            if report.status is status:
+            if report.status is status and not self._child_of(report):
                 return report
-        raise LookupError(f"payment {payment_id} has no page that is {status}")
+        raise LookupError(f"payment {payment_id} has no page that is still {status}")
 
     def _child_of(self, parent: GatewayReport) -> GatewayReport | None:
         ref = parent.transaction_ref

@@ -20,8 +20,12 @@ class VirtualClock:
         return self._now
 
     def move_to(self, moment: datetime) -> None:
-        """Moves the clock forward; it never goes back."""
+        """Moves the clock forward, never back."""
         self._now = max(self._now, moment)
+
+    def jump_back(self, duration: timedelta) -> None:
+        """Somebody corrects a clock that was fast."""
+        self._now -= duration
 
 
 class SeededIds:

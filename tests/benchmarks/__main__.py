@@ -6,6 +6,7 @@ from tests.benchmarks import (
     bench_append,
     bench_calls,
     bench_circuit_breaker,
+    bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
@@ -20,6 +21,7 @@ ALL = (
     bench_lifecycle,
     bench_test_mode,
     bench_circuit_breaker,
+    bench_confirmations,
 )
 
 

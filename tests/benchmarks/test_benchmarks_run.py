@@ -7,6 +7,7 @@ import pytest
 from tests.benchmarks import (
     bench_append,
     bench_calls,
+    bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
@@ -22,6 +23,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "Commits of one event a second",
     ),
     (bench_calls.main, "--calls 2", "Processor time of one call"),
+    (bench_confirmations.main, "--messages 30", "confirmations due at once"),
     (
         bench_follower.main,
         "--rounds 1 --payments 100 --memory-events 500",

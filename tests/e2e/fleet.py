@@ -9,7 +9,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -50,6 +50,14 @@ class Process:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_SECONDS)
+
+    def freeze(self) -> None:
+        """SIGSTOP for the process and its children."""
+        os.killpg(self.process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """SIGCONT: it goes on where it was, without knowing that time has passed."""
+        os.killpg(self.process.pid, signal.SIGCONT)
 
     def terminate(self) -> int:
         """SIGTERM; returns the exit code."""
@@ -159,7 +167,13 @@ class Fleet:
         return process
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self._sql.execute(query, values).fetchall()
+        """What a query gives; asked on a new connection when a fault has cut the one in hand."""
+        try:
+            return self._sql.execute(query, values).fetchall()
+        except psycopg.OperationalError:
+            self._sql.close()
+            self._sql = psycopg.connect(self.database_url, autocommit=True)
+            return self._sql.execute(query, values).fetchall()
 
     def count(self, log: str) -> int:
         """How many events a log holds."""
@@ -193,8 +207,13 @@ class Fleet:
         """Kills whatever was started after the first process, and shows what it said."""
         for process in self._running[1:]:
             process.kill()
-            print(process.output.name, process.output.read_text(), sep="\n")
+        self.show(self._running[1:])
         del self._running[1:]
+
+    def show(self, processes: Sequence[Process] | None = None) -> None:
+        """What the processes have said, for a test that fails."""
+        for process in self._running if processes is None else processes:
+            print(process.output.name, process.output.read_text(), sep="\n")
 
     def stop_all(self) -> None:
         for process in self._running:

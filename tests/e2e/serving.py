@@ -108,10 +108,11 @@ class Serving:
         return None
 
     def postgres(self) -> psutil.Process | None:
-        """The main process of PostgreSQL."""
+        """The main process of PostgreSQL; None also while it is still writing its lock file."""
+        lock_file = self.data_dir / "postgres" / "postmaster.pid"
         with suppress(FileNotFoundError, psutil.NoSuchProcess):
-            first = (self.data_dir / "postgres" / "postmaster.pid").read_text().splitlines()[0]
-            return psutil.Process(int(first))
+            first, _, _ = lock_file.read_text().partition("\n")
+            return psutil.Process(int(first)) if first.isdecimal() else None
         return None
 
     def stop(self, number: int = signal.SIGTERM) -> int:

@@ -83,7 +83,9 @@ def test_ctrl_c_in_the_terminal_reaches_nothing_but_serve(serve: Serving) -> Non
 
 
 def test_whatever_is_killed_is_started_again_and_payments_go_on(data_dir: Path) -> None:
-    with serving(data_dir) as serve:
+    """On a busy machine the simulator is away for so long that the breaker opens; by default it
+    would not try again before this test gives up."""
+    with serving(data_dir, breaker_reset_timeout_ms=1000) as serve:
         serve.wait_until_running()
         for find in (*(partial(serve.role, role) for role in ROLES), serve.postgres):
             killed = find()
@@ -93,6 +95,23 @@ def test_whatever_is_killed_is_started_again_and_payments_go_on(data_dir: Path) 
             wait_until(lambda: a_payment_goes_through(serve), "payments go through again")
         assert serve.errors.count("child_ended") == len(ROLES)
         assert serve.errors.count("postgres_ended") == 1
+
+
+def test_a_web_process_that_begins_without_the_database_waits_for_it(data_dir: Path) -> None:
+    with serving(data_dir) as serve:
+        serve.wait_until_running()
+        web, postgres = serve.role("web"), serve.postgres()
+        assert web
+        assert postgres
+        [*processes] = web.children()
+        assert processes
+        postgres.kill()
+        for process in processes:
+            process.kill()
+        wait_until(lambda: "app_not_made" in serve.errors, "a new process misses the database")
+        wait_until(lambda: a_payment_goes_through(serve), "payments go through again")
+        assert serve.role("web") == web
+        assert "child_ended" not in serve.errors
 
 
 def is_another(now: psutil.Process | None, before: psutil.Process) -> bool:

@@ -38,6 +38,7 @@ from system.work_item import WorkKind
 
 PATIENCE_SECONDS = 30.0
 """More than enough on the busiest machine; nothing waits so long unless it is broken."""
+AHEAD_MAX = timedelta(seconds=1)
 QUICK = SagaTimings(retry_base=timedelta(milliseconds=20), retry_max=timedelta(milliseconds=100))
 
 
@@ -55,9 +56,9 @@ def until(condition: Callable[[], bool], what: str = "it") -> None:
 
 
 @contextmanager
-def store(url: str) -> Iterator[PostgresPersistence]:
+def store(url: str, pool_size: int = 6) -> Iterator[PostgresPersistence]:
     """The database with all its tables."""
-    persistence = PostgresPersistence(url, pool_size=6)
+    persistence = PostgresPersistence(url, pool_size)
     persistence.prepare(LOG_NAMES)
     try:
         yield persistence
@@ -223,12 +224,15 @@ class Production:
         until(lambda: self.is_quiet(duration), "quiet")
 
     def is_quiet(self, ahead: timedelta = timedelta(0)) -> bool:
-        """True when, at one moment, all followers were up to date and nothing was due."""
-        horizon = SystemClock().now() + min(ahead, timedelta(seconds=1))
-        due = "SELECT count(*) FROM agenda WHERE due_at <= %s OR claimed_by IS NOT NULL"
+        """True when, at one moment, all followers were up to date and nothing was due. The time is
+        the database's at that moment: by an earlier one, new work would seem to be for later."""
+        due = (
+            "SELECT count(*) FROM agenda WHERE due_at <= clock_timestamp() + %s"
+            " OR claimed_by IS NOT NULL"
+        )
         with self.persistence.connection() as connection:
             query = f"SELECT ({due}) + {self._lag_sql()} AS left_to_do"
-            row = connection.execute(query.encode(), (horizon,)).fetchone()
+            row = connection.execute(query.encode(), (min(ahead, AHEAD_MAX),)).fetchone()
         return row is not None and row["left_to_do"] == 0
 
     def lag(self) -> int:

@@ -16,14 +16,14 @@ WAIT_SECONDS = 60.0
 
 @contextmanager
 def role_process(
-    role: str, env: Mapping[str, str], folder: Path
+    role: str, env: Mapping[str, str], folder: Path, *arguments: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`paysaga ROLE` with these settings and no others, its log in `folder`/ROLE.log; killed with
-    all it started at the end."""
+    """`paysaga ROLE ARGUMENTS` with these settings and no others, its log in `folder`/ROLE.log;
+    killed with all it started at the end."""
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("PAYSAGA_")}
     with (folder / f"{role}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "interface.cli", role],
+            [sys.executable, "-P", "-m", "interface.cli", role, *arguments],
             env={**inherited, **env},
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -1,8 +1,7 @@
-"""Events, positions and rows go into PostgreSQL together, in order, or not at all."""
+"""Events, positions and rows go into PostgreSQL together, or not at all."""
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,9 +15,10 @@ from psycopg.rows import dict_row
 from application.rows import Delete, Patch, RowChange, Upsert, fold
 from system.persistence.memory import MemoryFactory, MemoryTables
 from system.persistence.postgres import PostgresPersistence, PostgresRecorder
+from system.persistence.reached import Reached
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import SAGAS_VIEW, Table
-from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
+from tests.integration.production_kit import kill_connections, store
 
 AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
 NOTES = Table(
@@ -168,78 +168,6 @@ def test_a_log_works_on_after_all_its_connections_were_cut(
     assert len(log.select_events(AGGREGATE)) == 2
 
 
-@contextmanager
-def held_open(database_url: str, log: PostgresRecorder) -> Iterator[psycopg.Connection]:
-    """A transaction that has appended an event, holds the log's lock, and is not committed."""
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            b"SELECT * FROM payments_append(ARRAY[%s]::uuid[], ARRAY[1]::bigint[], ARRAY['t'], "
-            b"ARRAY['\\x00'::bytea], NULL, NULL)",
-            (uuid4(),),
-        )
-        yield connection
-
-
-def test_no_reader_steps_over_a_transaction_held_open(
-    database_url: str, log: PostgresRecorder
-) -> None:
-    log.insert_events(events(1))
-    written = threading.Event()
-
-    def write() -> None:
-        log.insert_events(events(2))
-        written.set()
-
-    with held_open(database_url, log) as connection:
-        writer = threading.Thread(target=write)
-        writer.start()
-        assert not written.wait(0.3)
-        assert len(positions(log)) == 1
-        connection.commit()
-    assert written.wait(PATIENCE_SECONDS)
-    writer.join()
-    read = positions(log)
-    assert len(read) == 3
-    assert read == sorted(read)
-
-
-def test_a_tailing_reader_misses_nothing_while_many_write(log: PostgresRecorder) -> None:
-    seen: list[int] = []
-    writers_done = threading.Event()
-
-    def write() -> None:
-        for _ in range(40):
-            log.insert_events(events(1, of=uuid4()))
-
-    def tail() -> None:
-        last = 0
-        while True:
-            is_over = writers_done.is_set()
-            page = log.select_notifications(last, 50, inclusive_of_start=False)
-            seen.extend(n.id for n in page)
-            last = page[-1].id if page else last
-            if is_over and not page:
-                return
-
-    writers = [threading.Thread(target=write) for _ in range(5)]
-    reader = threading.Thread(target=tail)
-    for thread in (*writers, reader):
-        thread.start()
-    for writer in writers:
-        writer.join()
-    writers_done.set()
-    reader.join()
-    assert seen == positions(log)
-    assert len(seen) == 200
-
-
-def test_other_logs_are_not_held_up(
-    database_url: str, persistence: PostgresPersistence, log: PostgresRecorder
-) -> None:
-    with held_open(database_url, log):
-        assert recorder(persistence, "webhooks").insert_events(events(1))
-
-
 KEYS = st.tuples(st.sampled_from(["x", "y"]), st.integers(1, 2))
 DOCUMENTS = st.none() | st.dictionaries(st.sampled_from("pq"), st.integers(0, 3))
 VALUES = st.fixed_dictionaries({}, optional={"a": st.integers(0, 9), "b": DOCUMENTS}).filter(bool)
@@ -277,19 +205,38 @@ def test_both_stores_make_the_same_of_the_same_changes(
     assert found == expected
 
 
+def log_in(kind: str, persistence: PostgresPersistence) -> Any:
+    """A log in one of the two stores."""
+    if kind == "memory":
+        return MemoryFactory({}, MemoryTables()).process_recorder()  # type: ignore[arg-type]
+    return recorder(persistence, "payments")
+
+
 @pytest.mark.parametrize("kind", ["memory", "postgresql"])
 def test_both_stores_refuse_the_same_things(kind: str, persistence: PostgresPersistence) -> None:
-    log: Any = (
-        MemoryFactory({}, MemoryTables()).process_recorder()  # type: ignore[arg-type]
-        if kind == "memory"
-        else recorder(persistence, "payments")
-    )
+    log = log_in(kind, persistence)
     log.insert_events(events(1), tracking=Tracking("L", 2))
     for refused, at in ((events(1), 3), (events(2), 2), (events(2), 1)):
         with pytest.raises(IntegrityError):
             log.insert_events(refused, tracking=Tracking("L", at))
     assert log.max_tracking_id("L") == 2
     assert len(log.select_events(AGGREGATE)) == 1
+
+
+@pytest.mark.parametrize("kind", ["memory", "postgresql"])
+def test_both_stores_refuse_a_step_that_does_not_begin_at_the_recorded_position(
+    kind: str, persistence: PostgresPersistence
+) -> None:
+    log = log_in(kind, persistence)
+    with pytest.raises(IntegrityError):
+        log.insert_events(events(1), tracking=Reached("L", 5, after=2))
+    log.insert_events([], tracking=Reached("L", 5, after=0))
+    for after in (0, 4, 6):
+        with pytest.raises(IntegrityError):
+            log.insert_events(events(1), tracking=Reached("L", 7, after=after))
+    log.insert_events([], tracking=Reached("L", 7, after=5))
+    assert log.max_tracking_id("L") == 7
+    assert log.select_events(AGGREGATE) == []
 
 
 def test_preparing_twice_and_at_once_is_harmless(database_url: str) -> None:

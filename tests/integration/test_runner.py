@@ -177,7 +177,12 @@ def test_two_processes_that_both_believe_to_lead_still_take_in_each_event_once(
     assert sorted(saga_starts(process)) == sorted(ids)
 
 
-def test_a_runner_that_stops_hands_its_followers_over(persistence: PostgresPersistence) -> None:
+def test_a_runner_that_stops_hands_its_followers_over_at_once(
+    persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one does not have to ask: it is told."""
+    monkeypatch.setattr("system.runner.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("system.runner.TAKE_OVER_SECONDS", 3600.0)
     process = idle(persistence)
     first, second = Followers(persistence, "p-1"), Followers(persistence, "p-2")
     first.start()
@@ -185,10 +190,21 @@ def test_a_runner_that_stops_hands_its_followers_over(persistence: PostgresPersi
     second.start()
     first.stop()
     try:
+        until(lambda: len(led(persistence)) == len(heartbeats(persistence)), "the locks")
         payment_id = process.create_payment("10.00", "SAR", "Tea")
         until(lambda: saga_starts(process) == [payment_id], "the second to take over")
     finally:
         second.stop()
+
+
+def led(persistence: PostgresPersistence) -> list[int]:
+    """The locks of the followers that somebody runs."""
+    with persistence.connection() as connection:
+        rows = connection.execute(
+            "SELECT objid FROM pg_locks WHERE locktype = 'advisory' AND classid = 7261 AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        ).fetchall()
+    return [row["objid"] for row in rows]
 
 
 def leaders(persistence: PostgresPersistence) -> list[int]:

@@ -164,7 +164,7 @@ def test_a_full_refund_can_be_repeated_when_nothing_is_left(api: Api, paid: str)
     assert again.json()["refundId"] == first["refundId"]
 
 
-@pytest.mark.parametrize("other", [{"amount": 11}, {"amount": 10, "reason": "broken"}])
+@pytest.mark.parametrize("other", [{"amount": 11}, {"amount": 10, "reason": "broken"}, {}])
 def test_a_key_of_another_refund_is_refused(api: Api, paid: str, other: dict[str, Any]) -> None:
     key = uuid4().hex
     api.refunded(paid, key=key, amount=10)

@@ -15,6 +15,7 @@ from application.payment_gateway import (
     Succeeded,
     Unknown,
 )
+from domain.belief import FOLLOW_UPS
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import money
 from tests.simulation.script import Action
@@ -42,12 +43,14 @@ def strike(world: "World", action: Action, payment_id: UUID) -> bool:
     elif action.kind == "process":
         PROCESS[action.how](world)
     elif action.kind == "follow_ups":
-        world.gateway.follow_up_status = FOLLOW_UPS[action.how]
+        world.gateway.follow_up_status = DECISIONS[action.how]
     elif action.kind == "merchant":
         world.system.merchant.answers += ANSWERS[action.how]
     elif action.kind == "outage":
         pause = timedelta(seconds=action.share**2 * 20_000)
         world.system.clock.move_to(world.now + pause)
+    elif action.kind == "clock":
+        world.system.clock.jump_back(timedelta(seconds=action.share * 100))
     else:
         return False
     return True
@@ -103,7 +106,7 @@ PROCESS: dict[str, Callable[["World"], None]] = {
     "races": lambda world: world.race(),
 }
 
-FOLLOW_UPS = {
+DECISIONS = {
     "pending": TransactionStatus.PENDING,
     "declined": TransactionStatus.DECLINED,
     "normal": TransactionStatus.AUTHORISED,
@@ -114,12 +117,19 @@ ANSWERS: dict[str, list[Delivery | BaseException]] = {
     "fails_long": [Delivery(None, "time-out")] * 4,
     "dies_after": [ProcessDied()],
     "gone": [Delivery(410)],
+    "circuit_open": [NotAttempted("circuit_open", 60_000)] * 3,
 }
+
+
+def is_done_in_dashboard(report: GatewayReport) -> bool:
+    """True for money that the gateway's people gave back: it bears the cart of what it was."""
+    return report.kind in FOLLOW_UPS and report.cart_id[37] in "ak"
 
 
 def _unfit(report: GatewayReport, how: str) -> GatewayReport:
     """Not of what others did: nobody could tell that another amount is not the right one."""
-    is_by_others = report.previous_ref is not None and report.cart_id[37] not in "rckv"
+    is_settled_by_others = report.previous_ref is not None and report.cart_id[37] == "a"
+    is_by_others = is_done_in_dashboard(report) or is_settled_by_others
     return report if is_by_others and how == "amount" else garbled(report, how) or report
 
 

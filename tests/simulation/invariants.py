@@ -1,10 +1,17 @@
 """What must hold in every run, at every quiet moment and in the end."""
 
 from collections import Counter
+from decimal import Decimal
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from application.confirmations import ORDER_WAIT_MAX
+from application.event_log import EventLog, replayed
+from application.transcoding import PaySagaMapper
 from domain.confirmation import Confirmation, ConfirmationStatus
+from domain.earnings import platform_fee
+from domain.event import PaySagaAggregate
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
@@ -12,6 +19,7 @@ from domain.payment_terms import PaymentStatus, RefundStatus
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
 from system.followers.confirmations import Told
+from tests.simulation.contract_kit import PERCENT
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -80,7 +88,32 @@ def check_at_end(world: "World") -> None:
         _check_compensations(world, saga)
         _check_told(world, payment_id)
         _check_views(world, payment, saga)
+        _check_earnings(world, payment)
     _check_incidents(world)
+    _check_logs(world)
+
+
+def check_replay(log: EventLog[Any], aggregate: PaySagaAggregate) -> None:
+    """The stored events, read anew, give the aggregate as it was when it was recorded."""
+    stored = log.recorder.select_events(aggregate.id, lte=aggregate.version)
+    assert isinstance(log.mapper, PaySagaMapper)
+    decode = log.mapper._decode
+    events = [decode(e.originator_id, e.originator_version, e.topic, e.state) for e in stored]
+    replay = replayed(None, events)
+    kind = type(aggregate).__name__
+    require(vars(replay) == vars(aggregate), f"replay gives another {kind}")
+
+
+def _check_logs(world: "World") -> None:
+    """Every event of every log is reached by replaying its aggregate."""
+    for log in world.system.applications.by_name.values():
+        versions: dict[UUID, list[int]] = {}
+        for event in log.all():
+            versions.setdefault(event.originator_id, []).append(event.originator_version)
+        for aggregate_id, found in versions.items():
+            is_whole = found == list(range(1, len(found) + 1))
+            require(is_whole, f"an aggregate of {log.name} has the versions {found}")
+            require(log.get(aggregate_id).version == len(found), "replay stops short")
 
 
 def _check_books(world: "World", payment: Payment, saga: PaymentSaga) -> None:
@@ -121,6 +154,19 @@ def _check_agreement(world: "World", payment: Payment, saga: PaymentSaga) -> Non
     require(kept.amount >= 0, "more refunded than captured")
 
 
+def _check_earnings(world: "World", payment: Payment) -> None:
+    """What was shared out is what is left of the payment, to the last unit."""
+    rows = world.system.persistence.tables.rows["view_earnings"].values()
+    shared = [row for row in rows if row["payment_id"] == payment.id]
+    gross = sum((row["gross"] for row in shared), Decimal(0))
+    kept = payment.amount_captured - payment.amount_refunded
+    require(gross == kept.amount, f"{gross} was shared out of {kept.amount}")
+    fee = sum((row["platform_fee"] for row in shared), Decimal(0))
+    require(fee == platform_fee(kept, PERCENT).amount, f"the platform took {fee}")
+    net = sum((row["net"] for row in shared), Decimal(0))
+    require(fee + net == gross, f"{fee} and {net} are not {gross}")
+
+
 def _check_history(world: "World", payment_id: UUID) -> None:
     log = world.system.applications.payments
     status = PaymentStatus.INITIATED
@@ -131,7 +177,6 @@ def _check_history(world: "World", payment_id: UUID) -> None:
             allowed = payment.status in NEXT.get(status, set())
             require(allowed, f"the status went from {status} to {payment.status}")
             status = payment.status
-    require(vars(payment) == vars(log.get(payment_id)), "replay gives another payment")
 
 
 def _check_compensations(world: "World", saga: PaymentSaga) -> None:
@@ -158,10 +203,13 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     ]
     messages = [m for m in world.system.merchant.messages if m["aggregateId"] == str(payment_id)]
     told = list(dict.fromkeys(message["id"] for message in messages))
-    is_smooth = world.is_told_in_order
+    is_smooth = True
     exhausted = set()
+    histories = []
     for event in to_tell:
         id = Confirmation.create_id(payment_id, event.originator_version)
+        histories.append(apps.confirmations.history(id))
+        require(histories[-1], "the merchant was not told of an event")
         confirmation = apps.confirmations.get(id)
         is_smooth &= confirmation.attempts == 1 and len(messages) == len(told)
         require(confirmation.status is not ConfirmationStatus.PENDING, "the merchant still waits")
@@ -170,6 +218,19 @@ def _check_told(world: "World", payment_id: UUID) -> None:
     expected = [i for i in (str(e.event_id) for e in to_tell) if i not in exhausted]
     require(set(told) >= set(expected), "the merchant was not told of every event")
     require(not is_smooth or told == expected, "the merchant was told in another order")
+    for earlier, later in combinations(histories, 2):
+        _check_order(earlier, later)
+
+
+def _check_order(earlier: list[Any], later: list[Any]) -> None:
+    """Nothing is sent while an earlier message is being tried, unless it has waited its hour."""
+    closed = Confirmation.Delivered | Confirmation.Exhausted
+    closed_at = next(event.timestamp for event in earlier if isinstance(event, closed))
+    tried = Confirmation.AttemptFailed | closed
+    tried_at = next(event.timestamp for event in later if isinstance(event, tried))
+    held = (event.timestamp for event in later if isinstance(event, Confirmation.Postponed))
+    waited = tried_at - next(held, tried_at)
+    require(closed_at <= tried_at or waited >= ORDER_WAIT_MAX, "a message did not wait its turn")
 
 
 def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:

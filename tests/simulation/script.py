@@ -34,6 +34,10 @@ CUSTOMER = {
     "hold": 2,
     "defer": 2,
     "pay_any_page": 2,
+    "decline_any_page": 1,
+    "cancel_page_any_page": 1,
+    "hold_any_page": 1,
+    "defer_any_page": 1,
 }
 MERCHANT = {
     "cancel": 5,
@@ -50,6 +54,8 @@ STAFF = {
     "settle_deferred": 3,
     "expire_deferred": 1,
     "dashboard_refund": 2,
+    "dashboard_void": 1,
+    "dashboard_void_part": 1,
     "approve": 3,
     "disapprove": 2,
 }
@@ -62,6 +68,7 @@ FAULTS = {
     "follow_ups": 3,
     "merchant": 2,
     "outage": 1,
+    "clock": 1,
 }
 HOW = {
     "gateway": (
@@ -80,7 +87,7 @@ HOW = {
     "forge": ("amount", "currency", "cart", "status", "kind"),
     "process": ("dies_before", "dies_after", "dies_unclaimed", "overtaken", "restarts", "races"),
     "follow_ups": ("pending", "pending", "declined", "normal"),
-    "merchant": ("fails", "fails_long", "dies_after", "gone"),
+    "merchant": ("fails", "fails_long", "dies_after", "gone", "circuit_open"),
 }
 SPANS = (0.4, 3.0, MINUTE, 20 * MINUTE, 2 * HOUR, 3 * DAY)
 """Actions fall into one of these first spans after the one before, so that some crowd together."""
@@ -96,6 +103,17 @@ STORIES: tuple[tuple[str, ...], ...] = (
     ("two_pages", "pay_any_page", "pay_any_page", "refund"),
     ("two_pages", "manual", "pay_any_page", "pay_any_page", "capture"),
     ("two_pages", "hold", "pay_any_page", "cancel", "release"),
+    ("two_pages", "decline_any_page", "pay_any_page"),
+    ("two_pages", "pay_any_page", "decline_any_page", "refund_part"),
+    ("two_pages", "cancel_page_any_page", "pay_any_page", "pay_any_page"),
+    ("two_pages", "hold_any_page", "pay_any_page", "release", "refund"),
+    ("two_pages", "hold_any_page", "hold_any_page", "release_part", "release"),
+    ("two_pages", "hold_any_page", "decline_any_page", "release"),
+    ("two_pages", "defer_any_page", "pay_any_page", "settle_deferred"),
+    ("two_pages", "pay_any_page", "dashboard_refund", "pay_any_page", "dashboard_refund"),
+    ("two_pages", "pay_any_page", "pay_any_page", "dashboard_refund", "refund_part"),
+    ("two_pages", "manual", "pay_any_page", "capture_part", "pay_any_page", "refund"),
+    ("two_pages", "manual", "pay_any_page", "cancel", "pay_any_page"),
     ("hold", "release"),
     ("hold", "cancel", "release"),
     ("hold", "release_part", "refund"),
@@ -107,6 +125,12 @@ STORIES: tuple[tuple[str, ...], ...] = (
     ("manual", "pay", "capture_part", "cancel"),
     ("manual", "pay", "cancel"),
     ("manual", "pay", "capture", "refund_part", "dashboard_refund"),
+    ("manual", "pay", "dashboard_void_part", "capture_part", "refund"),
+    ("manual", "pay", "dashboard_void_part", "capture", "dashboard_void_part"),
+    ("manual", "pay", "dashboard_void", "capture"),
+    ("manual", "pay", "capture_part", "dashboard_void_part"),
+    ("manual", "pay", "cancel", "dashboard_void"),
+    ("two_pages", "manual", "pay_any_page", "pay_any_page", "dashboard_void", "capture"),
     ("manual", "pay"),
 )
 """What people do in order; everything else happens around it."""

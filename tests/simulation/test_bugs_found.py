@@ -7,13 +7,20 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
-from application.payment_gateway import Outcome, Refusal, Refused, Succeeded, Unknown
-from domain.gateway_report import TransactionKind, TransactionStatus, cart_id_for
+from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
+from domain.gateway_report import (
+    GatewayReport,
+    TransactionKind,
+    TransactionStatus,
+    cart_id_for,
+)
 from domain.money import Money, money
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
+from system.following import Following
 from system.testing import SystemUnderTest
 
 MINUTE = timedelta(minutes=1)
@@ -57,6 +64,14 @@ def garbled_status(answer: Outcome) -> Outcome:
     assert isinstance(answer, Succeeded)
     unknown = TransactionStatus.UNKNOWN
     return replace(answer, reports=tuple(replace(r, status=unknown) for r in answer.reports))
+
+
+def done_with_more(answer: Outcome) -> Outcome:
+    """A false answer: it was done, with another amount."""
+    assert isinstance(answer, Succeeded)
+    done = TransactionStatus.AUTHORISED
+    reports = [replace(r, status=done, amount=sar("30.00")) for r in answer.reports]
+    return replace(answer, reports=tuple(reports))
 
 
 def undone(s: SystemUnderTest, payment_id: UUID) -> list[Step]:
@@ -162,27 +177,25 @@ def test_a_partial_capture_of_a_cancelled_payment_leaves_nothing_on_hold(
     assert undone(s, payment_id)[:2] == [Step.CAPTURE, Step.SETTLE]
 
 
-def test_a_parked_saga_keeps_its_reason_when_something_else_happens(s: SystemUnderTest) -> None:
+def test_every_reason_for_parking_is_kept_and_tried_again(s: SystemUnderTest) -> None:
     payment_id = with_two_pages(s)
-    first, second = s.gateway.pages_of(payment_id)
-    s.gateway.pay(payment_id, transaction_ref=second.transaction_ref)
+    s.cancel_payment(payment_id)
     s.run()
-    s.gateway.fall_ill(1, INVALID)
-    s.gateway.pay(payment_id, transaction_ref=first.transaction_ref)
+    s.gateway.fall_ill(2, INVALID)
+    for page in s.gateway.pages_of(payment_id):
+        s.gateway.pay(payment_id, transaction_ref=page.transaction_ref)
     s.run()
-    assert s.saga(payment_id).status is SagaStatus.PARKED
-
-    s.refund_payment(payment_id)
-    s.run()
-
     assert s.saga(payment_id).status is SagaStatus.PARKED
     row = s.row("view_sagas", s.saga(payment_id).id)
     assert row is not None
-    assert row["parked_detail"] == s.saga(payment_id).parked_detail
+    assert row["parked_detail"]
+
     s.retry(payment_id)
     s.run()
-    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
     assert s.gateway.net_of(payment_id) == 0
+    assert row["parked_detail"] is None
 
 
 def test_a_capture_of_a_payment_that_is_being_given_up_is_refused(s: SystemUnderTest) -> None:
@@ -235,16 +248,16 @@ def test_a_merchant_may_be_told_before_the_saga_has_begun(s: SystemUnderTest) ->
         "10.00", "SAR", "Tea", callback_url="https://merchant.example.com/told"
     )
     s.cancel_payment(payment_id)
-    sagas_first = [f for f in s.followings if f.follower.name == "PaymentSagas"]
+    sagas = [f for f in s.followings if f.follower.name == "PaymentSagas"]
     others = [f for f in s.followings if f.follower.name != "PaymentSagas"]
-    for following in others:
-        following.advance()
-    for following in others:
-        following.advance()
-    s.work_once()
+    for _ in range(3):
+        for following in others:
+            following.advance()
+    assert s.work_once()
 
-    for following in reversed(sagas_first):
-        following.advance()
+    [on_confirmations] = [f for f in sagas if f.leader.name == "Confirmations"]
+    while on_confirmations.advance():
+        continue
     s.run()
 
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
@@ -408,3 +421,125 @@ def test_a_released_hold_is_not_watched_any_more(s: SystemUnderTest) -> None:
     s.wait(5 * DAY)
 
     assert len(s.saga(payment_id).calls) == asked
+
+
+def circuit_open_for_an_hour() -> None:
+    raise NotAttempted("open", 3_600_000)
+
+
+def test_a_question_that_came_too_late_to_be_put_is_put_anew(s: SystemUnderTest) -> None:
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    payment_id = opened(s)
+    s.gateway.defer(payment_id)
+    s.run()
+    s.gateway.fall_ill(1, during=circuit_open_for_an_hour)
+    s.wait(MINUTE / 2)
+
+    s.gateway.settle_deferred(payment_id, silently=True)
+    s.wait(3 * DAY)
+
+    assert s.payment(payment_id).status == "completed"
+
+
+def test_a_rest_that_the_gateway_will_not_let_go_needs_a_person(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, lambda answer: answer)
+    s.gateway.fall_ill(1, INVALID)
+
+    s.capture_payment(payment_id, sar("6.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "completed"
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    s.retry(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert s.gateway.held_of(payment_id) == 0
+
+
+def test_an_authorization_voided_in_the_dashboard_closes_its_payment(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.payment(payment_id).cancellation_reason == "voided_at_gateway"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_of_an_authorization_released_in_part_only_the_rest_is_let_go(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.void_in_dashboard(payment_id, sar("3.00"))
+    s.run()
+
+    s.capture_payment(payment_id, sar("6.00"))
+    s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert s.gateway.held_of(payment_id) == 0
+
+
+def test_a_void_in_the_dashboard_ends_what_was_parked_for_it(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, INVALID)
+    s.cancel_payment(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_void_in_the_dashboard_does_not_leave_our_own_in_the_dark(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    late: list[GatewayReport] = []
+    s.gateway.notify = late.append
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    s.gateway.fall_ill(3, done_with_more)
+    s.cancel_payment(payment_id)
+    s.wait(MINUTE * 5)
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    for report in late:
+        s.receive(report)
+    s.wait(DAY)
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_an_authorization_voided_while_it_is_captured_closes_its_payment(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.capture_payment(payment_id)
+    s.follow()
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_follower_thought_dead_takes_nothing_in_for_a_second_time(s: SystemUnderTest) -> None:
+    payment_id = paid(s)
+    [living] = [
+        following
+        for following in s.followings
+        if (following.follower.name, following.leader.name) == ("PaymentSagas", "Payments")
+    ]
+    thought_dead = Following(living.follower, living.leader)
+    assert thought_dead.position == living.position
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    s.refund_payment(payment_id, sar("1.00"))
+
+    with pytest.raises(IntegrityError):
+        thought_dead.advance()
+    s.run()
+
+    assert s.gateway.net_of(payment_id) == Decimal("5.00")

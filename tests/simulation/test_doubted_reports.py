@@ -61,6 +61,33 @@ def test_the_cart_of_another_payment_settles_nothing() -> None:
         assert [e["type"] for e in s.events()].count("security.event") == 1
 
 
+@pytest.mark.parametrize("cart_id", ["another payment's", "ORDER-17", ""])
+def test_a_callback_that_names_somebody_elses_transaction_parks_nobody(cart_id: str) -> None:
+    with SystemUnderTest() as s:
+        mine, other = scenarios.opened(s), scenarios.opened(s)
+        theirs = scenarios.paid_report(s, other)
+        if cart_id != "another payment's":
+            theirs = replace(theirs, cart_id=cart_id, transaction_ref="TST9999999999999")
+        s.gateway.transactions[theirs.transaction_ref] = theirs
+        s.receive(replace(theirs, cart_id=f"{mine}-a7"))
+        s.wait(timedelta(seconds=30))
+        assert s.saga(mine).status == "waiting"
+        assert [e["type"] for e in s.events()].count("security.event") == 1
+        s.gateway.pay(mine)
+        s.run()
+        assert s.payment(mine).status == "completed"
+
+
+def test_the_payments_own_transaction_under_another_cart_needs_a_person() -> None:
+    with SystemUnderTest() as s:
+        mine, other = scenarios.opened(s), scenarios.opened(s)
+        report = scenarios.paid_report(s, mine)
+        strange = replace(report, cart_id=f"{other}-a1")
+        s.gateway.transactions[strange.transaction_ref] = strange
+        s.wait(timedelta(minutes=2))
+        assert s.saga(mine).status == "parked"
+
+
 def test_an_answer_of_the_gateway_itself_that_does_not_fit_needs_a_person() -> None:
     with SystemUnderTest() as s:
         payment_id = scenarios.opened(s)

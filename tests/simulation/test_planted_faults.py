@@ -8,11 +8,15 @@ import pytest
 from domain import belief
 from domain.belief import Judgement, Verdict
 from domain.gateway_report import GatewayReport
+from domain.payment import ALLOWED, Payment
 from domain.payment_saga import Call, PaymentSaga
+from domain.payment_terms import PaymentStatus
 from domain.saga_calls import SagaCalls
-from domain.saga_decider import SagaDecider
+from domain.saga_compensation import SagaCompensation
+from domain.saga_hearing import SagaHearing
 from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, Step
+from system.following import Following
 from tests.simulation.runs import Failure, run
 
 SEEDS_MAX = 400
@@ -61,16 +65,17 @@ def test_late_money_that_is_forgotten_is_seen(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_payment_that_settles_twice_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = SagaDecider._money_arrived
+    honest = SagaHearing._money_arrived
 
-    def settles_again(self: SagaDecider, report: GatewayReport, *, is_authorization: bool) -> None:
-        is_second = self.saga.settlement and not self.saga.is_closing
-        if is_second and report.transaction_ref != self.saga.settlement.transaction_ref:
-            self._trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
+    def settles_again(self: SagaHearing, report: GatewayReport, *, is_authorization: bool) -> None:
+        settled = self._saga.settlement
+        is_second = settled is not None and report.transaction_ref != settled.transaction_ref
+        if is_second and not self._saga.is_closing:
+            self._calls.trigger(PaymentSaga.SettlementStarted, step=Step.SETTLE, report=report)
         else:
             honest(self, report, is_authorization=is_authorization)
 
-    monkeypatch.setattr(SagaDecider, "_money_arrived", settles_again)
+    monkeypatch.setattr(SagaHearing, "_money_arrived", settles_again)
 
     assert first_failure() is not None
 
@@ -96,6 +101,73 @@ def test_a_judgement_that_believes_everything_is_seen(monkeypatch: pytest.Monkey
         is_doubted = judgement.verdict is Verdict.DOUBTED
         return Judgement(Verdict.PAID) if is_doubted else judgement
 
-    monkeypatch.setattr("domain.saga_decider.judge", gullible)
+    monkeypatch.setattr("domain.saga_hearing.judge", gullible)
 
     assert first_failure() is not None
+
+
+def test_a_state_that_no_event_tells_of_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaCalls.clear_deadlines
+
+    def forgets(self: SagaCalls, *kept: Deadline) -> None:
+        honest(self, *kept)
+        self.saga.refund_refs.add("nobody was told")
+
+    monkeypatch.setattr(SagaCalls, "clear_deadlines", forgets)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "replay" in failure.what
+
+
+def test_steps_undone_in_another_order_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaCompensation._undo_settling
+
+    def closes_first(self: SagaCompensation) -> bool:
+        self._abandon_page()
+        return honest(self)
+
+    monkeypatch.setattr(SagaCompensation, "_undo_settling", closes_first)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "undone in the wrong order" in failure.what
+
+
+def test_a_status_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ALLOWED, "cancelled", frozenset(PaymentStatus))
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "the status went from" in failure.what
+
+
+@pytest.mark.parametrize(
+    ("follower", "deaf_to", "what"),
+    [
+        ("Agenda", PaymentSaga.DeadlineSet, "hangs"),
+        ("Confirmations", Payment.Refunded, "the merchant was not told"),
+        ("Operations", PaymentSaga.ReportDoubted, "a doubt without a security event"),
+        ("Payments", PaymentSaga.RefundSettled, "a refund hangs"),
+        ("PaymentsView", Payment.RefundRequested, "the view"),
+        ("Contracts", Payment.Refunded, "was shared out of"),
+    ],
+)
+def test_a_follower_that_does_not_listen_is_seen(
+    monkeypatch: pytest.MonkeyPatch, follower: str, deaf_to: type, what: str
+) -> None:
+    honest = Following._apply
+
+    def listens_to_all_but_one(self: Following, event: Any, work: Any) -> None:
+        if not (self.follower.name == follower and isinstance(event, deaf_to)):
+            honest(self, event, work)
+
+    monkeypatch.setattr(Following, "_apply", listens_to_all_but_one)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert what in failure.what

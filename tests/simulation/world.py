@@ -1,18 +1,22 @@
 """One simulated run: the whole system in one thread, in a random order, among faults."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
+from itertools import count
+from typing import Any
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
+from application.event_log import EventLog, Work
 from application.payment_gateway import NotAttempted
 from domain.errors import DomainError, InvalidTransition
+from domain.event import PaySagaAggregate
 from domain.gateway_report import (
     GatewayReport,
     TransactionKind,
@@ -21,12 +25,13 @@ from domain.gateway_report import (
 )
 from domain.money import Money, minor_units, money
 from domain.payment import Payment
+from system.followers.base import BatchFollower
 from system.following import Following
 from system.testing import SystemUnderTest
-from system.work_item import WorkKind
 from tests.simulation import faults
+from tests.simulation.contract_kit import AGREED, agree_without_instalments
 from tests.simulation.faults import ProcessDied
-from tests.simulation.invariants import Broken, check_at_end, check_when_quiet
+from tests.simulation.invariants import Broken, check_at_end, check_replay, check_when_quiet
 from tests.simulation.script import Action
 
 LEASE = timedelta(seconds=10)
@@ -39,7 +44,12 @@ SEEN_FOR = timedelta(minutes=65)
 """A customer may be busy on a page for so long without anybody being told (late 3-D Secure)."""
 SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CAPTURE}
 """Forged reports of these must be doubted; others are asked after before they are believed."""
+REPLAYED_EVERY = 9
+"""So often what was recorded is compared with its replay: each time would take too long."""
+Check = Callable[[EventLog[Any], Iterable[PaySagaAggregate]], None]
 NOBODY_WAITS = timedelta(seconds=1)
+ON_ANY_PAGE = "_any_page"
+"""How the names of actions end that may concern a page opened earlier."""
 
 
 class World:
@@ -49,6 +59,7 @@ class World:
         self.order = random.Random(f"order {seed}")
         self.system = SystemUnderTest(seed)
         self._read_each_event_once()
+        self._compare_with_replays()
         self.gateway = self.system.gateway
         self.gateway.notify = self.post
         self.gateway.tells_of_follow_ups = self.order.random() < 0.5
@@ -59,8 +70,8 @@ class World:
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
-        self.is_told_in_order = True
         self.at_work: UUID | None = None
+        agree_without_instalments(self.system)
 
     @property
     def now(self) -> datetime:
@@ -68,10 +79,40 @@ class World:
         return self.system.clock.now()
 
     def _read_each_event_once(self) -> None:
-        """Reading is most of the work of a run, and events never change. The replay in the end
-        reads them anew."""
+        """Reading is most of the work of a run, and events never change; `check_replay` reads
+        them anew."""
         for log in self.system.applications.by_name.values():
             log.mapper.to_domain_event = cache(log.mapper.to_domain_event)  # type: ignore[method-assign]
+
+    def _compare_with_replays(self) -> None:
+        """Looks at what is recorded: the aggregate in hand must be what its stored events give."""
+        recorded = count()
+
+        def check(log: EventLog[Any], aggregates: Iterable[PaySagaAggregate]) -> None:
+            if next(recorded) % REPLAYED_EVERY == 0:
+                for aggregate in aggregates:
+                    check_replay(log, aggregate)
+
+        for log in self.system.applications.by_name.values():
+            log.record = partial(self._record, log, log.record, check)  # type: ignore[method-assign]
+            if isinstance(log, BatchFollower):
+                log.record_batch = partial(  # type: ignore[method-assign]
+                    self._record_batch, log, log.record_batch, check
+                )
+
+    @staticmethod
+    def _record(
+        log: EventLog[Any], record: Callable[..., None], check: Check, *aggregates: Any, **more: Any
+    ) -> None:
+        record(*aggregates, **more)
+        check(log, aggregates)
+
+    @staticmethod
+    def _record_batch(
+        log: EventLog[Any], record: Callable[[Work], None], check: Check, work: Work
+    ) -> None:
+        record(work)
+        check(log, work.aggregates.values())  # type: ignore[arg-type]
 
     def _followings(self) -> list[Following]:
         return [
@@ -155,24 +196,11 @@ class World:
         ]
         steps += [
             lambda work_id=work_id: self._work(work_id)  # type: ignore[misc]
-            for work_id in self._claimable()
+            for work_id in self.system.agenda.due(self.now)
         ]
         if steps:
             self.order.choice(steps)()
         return bool(steps)
-
-    def _claimable(self) -> list[UUID]:
-        """Due work. Of a payment's confirmations the earliest is claimed first."""
-        rows = self.system.persistence.tables.rows["agenda"]
-        claimable, told = [], set()
-        for work_id in self.system.agenda.due(self.now):
-            row = rows[(work_id,)]
-            if row["kind"] == WorkKind.CONFIRMATION:
-                if row["payment_id"] in told:
-                    continue
-                told.add(row["payment_id"])
-            claimable.append(work_id)
-        return claimable
 
     def _follow(self, following: Following) -> None:
         following.advance()
@@ -186,7 +214,6 @@ class World:
                 raise ProcessDied
             self.system.handlers[item.kind](item)
         except ProcessDied:
-            self.is_told_in_order &= item.kind is not WorkKind.CONFIRMATION
             self.system.agenda.put_back(item, self.now + LEASE, was_begun=True)
         except NotAttempted as pause:
             due_at = self.now + timedelta(milliseconds=pause.retry_after_ms)
@@ -244,15 +271,15 @@ class World:
         payment_id = payment_id_of(report.cart_id)
         assert payment_id is not None
         if report.previous_ref is None:
-            return self._is_watched(payment_id, report.transaction_ref)
-        is_foreign_refund = report.kind is TransactionKind.REFUND and report.cart_id[37] in "ak"
-        return not is_foreign_refund
+            return self._is_watched(payment_id)
+        return not faults.is_done_in_dashboard(report)
 
-    def _is_watched(self, payment_id: UUID, transaction_ref: str) -> bool:
-        """True for the page that the customer was given, until late results are known."""
+    def _is_watched(self, payment_id: UUID) -> bool:
+        """True for every page of a payment that has one to show, until late results are known."""
         saga = self.system.saga(payment_id)
-        opened_at = saga.page_opened_at or self.now
-        return saga.transaction_ref == transaction_ref and self.now < opened_at + SEEN_FOR
+        if saga.page_opened_at is None:
+            return False
+        return self.now < saga.page_opened_at + SEEN_FOR
 
     def _deliver_mail(self) -> None:
         now = self.now
@@ -294,12 +321,13 @@ class World:
             "Tea",
             capture_method=capture,
             callback_url="https://merchant.example.com/told" if told == "told" else None,
+            contract_id=AGREED,
         )
 
     def _do(self, action: Action, payment_id: UUID) -> None:
         if faults.strike(self, action, payment_id):
             return
-        doing = getattr(self, f"_do_{action.kind}")
+        doing = getattr(self, f"_do_{action.kind.removesuffix(ON_ANY_PAGE)}")
         doing(payment_id, action)
 
     def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
@@ -349,30 +377,29 @@ class World:
 
     # What customers and the gateway's people do
 
-    def _silently(self, payment_id: UUID, action: Action) -> bool:
-        """A lost callback, if the page is known to be watched; otherwise somebody is told."""
-        page = self.gateway.page_of(payment_id)
-        return action.how == "silently" and self._is_watched(payment_id, page.transaction_ref)
+    def _use(self, doing: Callable[..., None], action: Action, payment_id: UUID) -> None:
+        """A customer does something on the newest page, or on any of them. The callback gets
+        lost if the page is known to be watched; otherwise somebody is told."""
+        pages = self.gateway.pages_of(payment_id)
+        is_any = action.kind.endswith(ON_ANY_PAGE)
+        ref = pages[int(action.share * len(pages)) if is_any else -1].transaction_ref
+        silently = action.how == "silently" and self._is_watched(payment_id)
+        doing(payment_id, silently=silently, transaction_ref=ref)
 
     def _do_pay(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.pay(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.pay, action, payment_id)
 
     def _do_decline(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.decline(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.decline, action, payment_id)
 
     def _do_cancel_page(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.cancel(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.cancel, action, payment_id)
 
     def _do_hold(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.hold(payment_id, silently=self._silently(payment_id, action))
+        self._use(self.gateway.hold, action, payment_id)
 
     def _do_defer(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.defer(payment_id, silently=self._silently(payment_id, action))
-
-    def _do_pay_any_page(self, payment_id: UUID, action: Action) -> None:
-        pages = self.gateway.pages_of(payment_id)
-        page = pages[int(action.share * len(pages))]
-        self.gateway.pay(payment_id, transaction_ref=page.transaction_ref)
+        self._use(self.gateway.defer, action, payment_id)
 
     def _do_release(self, payment_id: UUID, action: Action) -> None:
         self.gateway.release(payment_id, silently=action.how == "silently")
@@ -390,6 +417,13 @@ class World:
     def _do_dashboard_refund(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount
         self.gateway.refund_in_dashboard(payment_id, part(amount, action.share))
+
+    def _do_dashboard_void(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.void_in_dashboard(payment_id, self.system.payment(payment_id).amount)
+
+    def _do_dashboard_void_part(self, payment_id: UUID, action: Action) -> None:
+        amount = self.system.payment(payment_id).amount
+        self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
 
     def _do_approve(self, payment_id: UUID, action: Action) -> None:
         self._decide(payment_id, action, is_done=True)

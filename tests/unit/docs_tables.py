@@ -6,7 +6,8 @@ are fresh.
 
 import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from types import UnionType
@@ -15,6 +16,7 @@ from uuid import UUID
 
 from application.envelope import data_of
 from application.event_log import EventLog
+from domain.contract import Payee
 from domain.event import Metadata, PaySagaAggregate
 from domain.gateway_call import Operation
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
@@ -39,6 +41,9 @@ SAMPLES: dict[Any, Any] = {
     bool: True,
     UUID: NO_ID,
     datetime: MOMENT,
+    date: MOMENT.date(),
+    Decimal: Decimal("2.5"),
+    Payee: Payee("payee", "Name"),
     Money: money("1.00", "SAR"),
     Sealed: Sealed("client", "ciphertext"),
     Failure: Failure("code", "message"),
@@ -64,9 +69,13 @@ LOG_OF_AGGREGATE = {
     "Webhook": "Webhooks",
     "Confirmation": "Confirmations",
     "SecurityIncident": "Operations",
+    "Contract": "Contracts",
+    "Earnings": "Contracts",
     "Circuit": "Operations",
+    "KeyedRequest": "Payments",
 }
-"""Which log holds the events of an aggregate."""
+"""Which log holds the events of an aggregate. (A `KeyedRequest` stands in the log that it
+changed; nobody takes it in from any.)"""
 
 
 def event_classes() -> list[type[PaySagaAggregate.Event]]:

@@ -48,6 +48,11 @@ class Agenda:
             self.due = [due for due in self.due if due not in mine]
             return mine
 
+    def add(self, due: WorkItem) -> None:
+        """Puts something on it while a dispatcher looks at it."""
+        with self.claimed:
+            self.due.append(due)
+
     def _of(self, kind: WorkKind) -> list[WorkItem]:
         return [due for due in self.due if due.kind is kind]
 
@@ -159,7 +164,7 @@ def test_slow_confirmations_do_not_starve_gateway_calls() -> None:
     agenda = Agenda(*(item(TELL) for _ in range(8)))
     with dispatching(agenda, handler) as dispatcher:
         agenda.await_claims(1)
-        agenda.due.append(item(CALL))
+        agenda.add(item(CALL))
         dispatcher.wake()
         assert called.wait(PATIENCE_SECONDS)
         release.set()

@@ -3,7 +3,10 @@
 import ast
 import importlib
 import importlib.util
+import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -173,6 +176,36 @@ RUNNABLE = [
 @pytest.mark.parametrize("example", RUNNABLE)
 def test_every_runnable_example_runs(example: str) -> None:
     exec(compile(example, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_receiver_in_node_verifies_the_published_vector(tmp_path: Path) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("there is no node here")
+    [example] = blocks(DOCS / "webhooks.md", "javascript")
+    (tmp_path / "receiver.js").write_text(example)
+    (tmp_path / "try.js").write_text(TRY_IN_NODE)
+    done = subprocess.run([node, "try.js"], cwd=tmp_path, capture_output=True, timeout=60)
+    assert json.loads(done.stdout) == [True, False, False, False, False]
+
+
+TRY_IN_NODE = """
+const { isFromPaySaga } = require("./receiver.js");
+const good = "v1,AAAA v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
+const headers = (signature) => ({
+  "webhook-id": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+  "webhook-timestamp": "1614265330",
+  "webhook-signature": signature,
+});
+const body = Buffer.from('{"test": 2432232314}');
+console.log(JSON.stringify([
+  isFromPaySaga(headers(good), body, 1614265331),
+  isFromPaySaga(headers(good), Buffer.from("{}"), 1614265331),
+  isFromPaySaga(headers(good), body, 1614265931),
+  isFromPaySaga(headers(good.replaceAll("v1", "v2")), body, 1614265331),
+  isFromPaySaga({}, body),
+]));
+"""
 
 
 def test_the_manual_has_runnable_examples() -> None:

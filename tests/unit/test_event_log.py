@@ -8,8 +8,9 @@ from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
 from application.event_log import CONFLICT_ATTEMPTS_MAX
-from application.payments import IdempotencyKeyReused, NewPayment
+from application.payments import NewPayment
 from domain.event import current_context
+from domain.keyed_request import IdempotencyKeyReused
 from domain.money import money
 from domain.payment import Payment
 from system.testing import SystemUnderTest

@@ -18,12 +18,16 @@ from hypothesis import strategies as st
 import domain
 from application.breaker_values import CircuitBreakerConfig, CircuitState, StateChange
 from application.confirmations import Delivery
+from application.payment_gateway import NotAttempted
 from application.transcoding import PaySagaMapper, PaySagaTranscoder, enum_fields
+from domain.confirmation import Confirmation
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_of
+from domain.keyed_request import KeyedCommand, serving
 from domain.money import Money
 from domain.payment import Payment
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
+from tests.simulation.contract_kit import contract_of_every_fate
 from tests.simulation.scenarios import SEED_STORIES, SLOW_STORIES
 from tests.unit.domain_kit import PAYMENT_ID, initiated, report
 
@@ -45,6 +49,7 @@ SHARED_TYPES = {
         "PaymentSaga.RecordClosed",
         "PaymentSaga.RecordClosing",
     },
+    PaymentEventType.EARNINGS_CALCULATED: {"Earnings.Calculated", "Earnings.Reversed"},
 }
 """Public types that more than one class raises, on purpose."""
 
@@ -144,7 +149,31 @@ def _incident_of_every_kind(s: SystemUnderTest) -> None:
         s.applications.operations.record_incident("k", "low", "203.0.113.9", {"n": [1, None]})
 
 
-SPECIAL_STORIES = (_everything_goes_wrong, _breaker_lives, _incident_of_every_kind)
+def _request_with_a_key(s: SystemUnderTest) -> None:
+    payment_id = s.create_payment("10.00", "SAR", "Tea")
+    with serving(KeyedCommand(s.ids.uuid(), lambda: "fingerprint")):
+        s.cancel_payment(payment_id)
+
+
+def _told_late_and_again(s: SystemUnderTest) -> None:
+    """A merchant's host is left alone for a while, and an operator has it told once more."""
+    s.merchant.answers.append(NotAttempted("circuit_open", 60_000))
+    payment_id = scenarios.paid(s)
+    s.wait(timedelta(minutes=2))
+    confirmation_id = Confirmation.create_id(payment_id, s.payment(payment_id).version)
+    with s.acting("operator"):
+        s.applications.confirmations.redeliver(confirmation_id, "olga")
+    s.run()
+
+
+SPECIAL_STORIES = (
+    _told_late_and_again,
+    _everything_goes_wrong,
+    _breaker_lives,
+    _incident_of_every_kind,
+    _request_with_a_key,
+    contract_of_every_fate,
+)
 
 CLASSES = pytest.mark.parametrize("cls", event_classes(), ids=lambda cls: cls.__qualname__)
 

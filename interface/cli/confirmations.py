@@ -1,0 +1,135 @@
+"""The commands on confirmations, over HTTP: what merchants were told, and telling them again."""
+
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from interface.cli.api_client import ApiClient
+from interface.cli.failures import CommandFailed
+from interface.cli.showing import show_fields, show_json, show_table
+from interface.json_text import read_json, write_json
+
+PATH = "/v1/confirmations"
+PAGE_SIZE_MAX = 100
+ROUNDS_MAX = 1000
+"""How many requests one `redeliver --since` sends at the most."""
+STATUSES = ("pending", "delivered", "exhausted")
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Print the JSON of the API.")
+
+
+@click.group()
+def confirmations() -> None:
+    """List what merchants were told, and tell them again.
+
+    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
+    the demo key of a `paysaga serve` in this folder).
+    """
+
+
+@confirmations.command("list")
+@click.option("--payment", "payment_id", metavar="ID", help="Only of this payment.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only with this status.")
+@click.option("--limit", type=click.IntRange(1, PAGE_SIZE_MAX), help="At most so many (20).")
+@click.option("--cursor", help="Go on where an earlier list ended.")
+@as_json
+def list_confirmations(is_json: bool, **filters: Any) -> None:
+    """List confirmations, newest first."""
+    query = {
+        "paymentId": filters["payment_id"],
+        "status": filters["status"],
+        "limit": filters["limit"],
+        "cursor": filters["cursor"],
+    }
+    with ApiClient.from_environment() as api:
+        answer = api.get(PATH, {name: value for name, value in query.items() if value is not None})
+    if is_json:
+        show_json(answer)
+    else:
+        _show_list(_read(answer))
+
+
+@confirmations.command()
+@click.argument("confirmation_id", metavar="[ID]", required=False)
+@click.option("--since", metavar="TIME", help="Instead of one: all that failed since (RFC 3339).")
+@click.option("--idempotency-key", help="Makes repeating the command for one ID harmless.")
+@as_json
+def redeliver(
+    confirmation_id: str | None, since: str | None, idempotency_key: str | None, is_json: bool
+) -> None:
+    """Tell the merchant again: the confirmation ID, or all that failed --since a time.
+
+    Each is tried at once and then on the whole schedule. What failed is what was given up and
+    what is being tried again after a failure.
+    """
+    if (confirmation_id is None) == (since is None):
+        raise click.UsageError("give either an ID or --since")
+    with ApiClient.from_environment() as api:
+        if confirmation_id is not None:
+            path = f"{PATH}/{quote(confirmation_id, safe='')}/redeliver"
+            _show_one(api.post(path, {}, idempotency_key=idempotency_key), is_json)
+        else:
+            _show_count(_redeliver_all(api, since), is_json)
+
+
+def _redeliver_all(api: ApiClient, since: str | None) -> int:
+    count = 0
+    for _ in range(ROUNDS_MAX):
+        answer = _read(api.post(f"{PATH}/redeliver", {"since": since}))
+        count += int(answer["redelivered"])
+        if not answer["hasMore"]:
+            return count
+    raise CommandFailed(f"{count} are told again and there are more: run it again")
+
+
+def _show_count(count: int, is_json: bool) -> None:
+    if is_json:
+        show_json(write_json({"redelivered": count}))
+    else:
+        click.echo(f"{count} told again")
+
+
+def _show_one(answer: bytes, is_json: bool) -> None:
+    if is_json:
+        show_json(answer)
+        return
+    confirmation = _read(answer)
+    show_fields(
+        {
+            "Confirmation": confirmation["confirmationId"],
+            "Payment": confirmation["paymentId"],
+            "Event": confirmation["eventType"],
+            "Goes to": confirmation["url"],
+            "Status": confirmation["status"],
+            "Attempts": confirmation["attempts"],
+            "Next attempt": confirmation["nextAttemptAt"],
+        }
+    )
+
+
+def _read(answer: bytes) -> Any:
+    try:
+        return read_json(answer)
+    except (ValueError, RecursionError):
+        raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
+
+
+def _show_list(page: Any) -> None:
+    show_table(
+        ("Confirmation", "Payment", "Event", "Status", "Attempts", "Next attempt", "Last error"),
+        [
+            (
+                confirmation["confirmationId"],
+                confirmation["paymentId"],
+                confirmation["eventType"],
+                confirmation["status"],
+                confirmation["attempts"],
+                confirmation["nextAttemptAt"],
+                (confirmation["lastAttempt"] or {}).get("error"),
+            )
+            for confirmation in page["data"]
+        ],
+    )
+    if page["nextCursor"]:
+        click.echo(f"There are more: add --cursor {page['nextCursor']}", err=True)

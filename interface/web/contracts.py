@@ -1,0 +1,225 @@
+"""Contracts over HTTP: agree, show, list, cancel, and what they earn (contract 5)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.application import AggregateNotFoundError
+from flask import Response, url_for
+from flask_openapi3 import APIBlueprint, Tag
+
+from application.contracts import NewContract
+from application.envelope import timestamp
+from domain.contract import Contract, Instalment, InstalmentStatus, Payee, Terms
+from domain.keyed_request import current_command
+from domain.money import money
+from domain.payment import Payment
+from interface.settings import Role
+from interface.web.context import web
+from interface.web.contract_models import (
+    CancelContract,
+    ContractListQuery,
+    ContractPath,
+    CreateContract,
+    EarningsQuery,
+    InstalmentPath,
+)
+from interface.web.documents import (
+    cursor_of,
+    json_response,
+    list_document,
+    next_action_document,
+    place_of,
+)
+from interface.web.models import NoMembers
+from interface.web.problems import Problem
+from interface.web.requests import needs
+
+EARNINGS_MAX = 1000
+"""The most payments, or payees, that one answer about earnings lists."""
+
+contracts = APIBlueprint(
+    "contracts",
+    __name__,
+    url_prefix="/v1",
+    abp_tags=[Tag(name="contracts", description="Instalments, payees and what they earn")],
+    abp_security=[{"apiKey": []}],
+)
+
+
+@contracts.post("/contracts")
+@needs(Role.WRITE)
+def create_contract(body: CreateContract) -> Response:
+    """Create a contract
+
+    Each instalment starts a payment on its day, and shows the address of its hosted page.
+    """
+    contract = web().applications.contracts.create(_new(body))
+    address = url_for("contracts.get_contract", contract_id=contract.contract_id)
+    return json_response(_document(contract), 201, {"Location": address})
+
+
+def _new(body: CreateContract) -> NewContract:
+    command = current_command()
+    chosen = command.request_id if command else web().applications.ids.uuid()
+    return NewContract(
+        contract_id=body.contract_id or str(chosen),
+        description=body.description,
+        currency=body.currency,
+        payee=Payee(body.payee.id, body.payee.name),
+        platform_fee_percent=body.platform_fee_percent,
+        instalments=[Terms(i.due_on, money(i.amount, body.currency)) for i in body.instalments],
+        client=body.client_info.to_domain() if body.client_info else None,
+        callback_url=body.callback_url,
+    )
+
+
+@contracts.get("/contracts")
+@needs(Role.READ)
+def list_contracts(query: ContractListQuery) -> Response:
+    """List contracts, newest first"""
+    place = place_of(query.cursor) if query.cursor else None
+    rows = web().contract_queries.list(query.limit + 1, place, query.payee_id)
+    page = rows[: query.limit]
+    found = web().applications.contracts.get_many([row["aggregate_id"] for row in page])
+    documents = _documents([found[row["aggregate_id"]] for row in page])
+    last = page[-1] if len(rows) > query.limit else None
+    cursor = cursor_of(last["created_at"], last["aggregate_id"]) if last else None
+    return json_response(list_document(documents, cursor))
+
+
+@contracts.get("/contracts/<string:contract_id>")
+@needs(Role.READ)
+def get_contract(path: ContractPath) -> Response:
+    """Show a contract with its instalments"""
+    return json_response(_document(_contract(path.contract_id)))
+
+
+@contracts.post("/contracts/<string:contract_id>/cancel")
+@needs(Role.WRITE)
+def cancel_contract(path: ContractPath, body: CancelContract) -> Response:
+    """Cancel a contract
+
+    Nothing more falls due, and open payments are cancelled. Cancelling again changes nothing.
+    """
+    contract = _contract(path.contract_id)
+    return json_response(_document(web().applications.contracts.cancel(contract.id, body.reason)))
+
+
+@contracts.post("/contracts/<string:contract_id>/instalments/<int:number>/payments")
+@needs(Role.WRITE)
+def ask_for_instalment_again(path: InstalmentPath, body: NoMembers) -> Response:
+    """Ask for an unpaid instalment again
+
+    Starts another payment where the earlier one failed or was cancelled, for instance because
+    its hosted page ran out.
+    """
+    contract = _contract(path.contract_id)
+    changed = web().applications.contracts.ask_again(contract.id, path.number)
+    return json_response(_document(changed), 202)
+
+
+@contracts.get("/contracts/<string:contract_id>/earnings")
+@needs(Role.READ)
+def get_contract_earnings(path: ContractPath) -> Response:
+    """Show what a contract earned: in all, and from each of its payments"""
+    contract = _contract(path.contract_id)
+    queries = web().contract_queries
+    payments = queries.earned_by_payment(contract.contract_id, EARNINGS_MAX)
+    totals = queries.earned_by_payee(contract.contract_id, None, EARNINGS_MAX)
+    return json_response(
+        {
+            "contractId": contract.contract_id,
+            "payee": asdict(contract.payee),
+            "totals": [_earned(row) for row in totals],
+            "payments": [{"paymentId": str(row["payment_id"]), **_earned(row)} for row in payments],
+        }
+    )
+
+
+@contracts.get("/earnings")
+@needs(Role.READ)
+def list_earnings(query: EarningsQuery) -> Response:
+    """List what payees earned, in all and per currency"""
+    rows = web().contract_queries.earned_by_payee(None, query.payee_id, EARNINGS_MAX)
+    documents = [
+        {"payeeId": row["payee_id"], "payments": row["payments"], **_earned(row)} for row in rows
+    ]
+    return json_response(list_document(documents, None))
+
+
+def _earned(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "currency": row["currency"],
+        "gross": row["gross"],
+        "platformFee": row["platform_fee"],
+        "net": row["net"],
+    }
+
+
+def _contract(contract_id: str) -> Contract:
+    try:
+        return web().applications.contracts.get(Contract.create_id(contract_id))
+    except AggregateNotFoundError:
+        raise Problem(
+            "not_found", "no contract has this id: check it, or list /v1/contracts"
+        ) from None
+
+
+def _document(contract: Contract) -> dict[str, Any]:
+    [document] = _documents([contract])
+    return document
+
+
+def _documents(found: Sequence[Contract]) -> list[dict[str, Any]]:
+    open_payments = {
+        instalment.payment_ids[-1]
+        for contract in found
+        for instalment in contract.instalments
+        if instalment.status is InstalmentStatus.DUE
+    }
+    payments = web().applications.payments.get_many(open_payments) if open_payments else {}
+    today = web().applications.clock.now().date()
+    return [_shown(contract, payments, today) for contract in found]
+
+
+def _shown(contract: Contract, payments: Mapping[UUID, Payment], today: date) -> dict[str, Any]:
+    client = web().applications.vault.open_client(contract.client)
+    return {
+        "contractId": contract.contract_id,
+        "status": contract.status.value,
+        "description": contract.description,
+        "currency": contract.currency,
+        "clientInfo": asdict(client) if client else None,
+        "payee": asdict(contract.payee),
+        "platformFeePercent": contract.platform_fee_percent,
+        "instalments": [
+            _instalment(number, instalment, payments, today)
+            for number, instalment in enumerate(contract.instalments, start=1)
+        ],
+        "callbackUrl": contract.callback_url,
+        "cancellationReason": contract.cancellation_reason,
+        "version": contract.version,
+        "createdAt": timestamp(contract.created_on),
+        "updatedAt": timestamp(contract.modified_on),
+        "correlationId": contract.correlation_id,
+    }
+
+
+def _instalment(
+    number: int, instalment: Instalment, payments: Mapping[UUID, Payment], today: date
+) -> dict[str, Any]:
+    latest = instalment.payment_ids[-1] if instalment.payment_ids else None
+    payment = payments.get(latest) if latest else None
+    page = payment.next_action if payment else None
+    return {
+        "instalment": number,
+        "dueOn": instalment.terms.due_on.isoformat(),
+        "amount": instalment.terms.amount.amount,
+        "status": instalment.status.value,
+        "overdue": instalment.is_overdue(today),
+        "paymentId": str(latest) if latest else None,
+        "nextAction": next_action_document(page.url, page.expires_at) if page else None,
+    }

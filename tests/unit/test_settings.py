@@ -1,0 +1,50 @@
+"""Wrong settings stop the start, each with one line that names it."""
+
+import pytest
+
+from interface.settings import InvalidSettings, load_settings
+
+EXPECTED = "expected an address such as https://pay.example.com"
+
+
+@pytest.mark.parametrize("name", ["PAYSAGA_PUBLIC_URL", "PAYSAGA_PAYTABS_BASE_URL"])
+@pytest.mark.parametrize("value", ["pay.example.com", "pay.example.com:8080", "ftp://pay.example"])
+def test_an_address_without_http_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings()
+    assert refusal.value.problems == [f"{name}: '{value}' is wrong: {EXPECTED}"]
+
+
+@pytest.mark.parametrize("name", ["PAYSAGA_PUBLIC_URL", "PAYSAGA_PAYTABS_BASE_URL"])
+def test_an_address_that_no_url_parser_takes_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "http://[::1")
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings()
+    [line] = refusal.value.problems
+    assert line.startswith(f"{name}: 'http://[::1' is wrong: ")
+
+
+def test_two_wrong_addresses_are_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYSAGA_PUBLIC_URL", "pay.example.com")
+    monkeypatch.setenv("PAYSAGA_PAYTABS_BASE_URL", "pay.example.com")
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings()
+    assert sorted(line.split(":")[0] for line in refusal.value.problems) == [
+        "PAYSAGA_PAYTABS_BASE_URL",
+        "PAYSAGA_PUBLIC_URL",
+    ]
+
+
+def test_good_addresses_are_taken_without_the_slash_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PAYSAGA_PUBLIC_URL", "https://pay.example.com/")
+    monkeypatch.setenv("PAYSAGA_PAYTABS_BASE_URL", "http://127.0.0.1:8090")
+    settings = load_settings()
+    assert settings.base_url == "https://pay.example.com"
+    assert settings.gateway_url == "http://127.0.0.1:8090"
