@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Generic, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError, Application, ProcessingEvent
@@ -57,6 +57,9 @@ class PlainEventStore(EventStore[UUID]):
     """An event store that only stores: followers hear of events from the log, and nobody looks at
     the recordings that the library would make of them."""
 
+    reaches_to = 0
+    """The position of the newest event that was recorded through this store; 0 before the first."""
+
     def put(
         self, domain_events: Sequence[DomainEventProtocol[UUID]], **kwargs: Any
     ) -> list[Recording[UUID]]:
@@ -65,7 +68,10 @@ class PlainEventStore(EventStore[UUID]):
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first.
         """
-        self.recorder.insert_events(list(map(self.mapper.to_stored_event, domain_events)), **kwargs)
+        stored = list(map(self.mapper.to_stored_event, domain_events))
+        positions = self.recorder.insert_events(stored, **kwargs)
+        if positions:
+            self.reaches_to = positions[-1]
         return []
 
 
@@ -73,11 +79,13 @@ class EventLog(Application[UUID], Generic[TAggregate]):
     """An eventsourcing application with its own log."""
 
     log_section_size = NOTIFICATIONS_MAX
+    events: PlainEventStore
 
     def __init__(self, persistence: Persistence, clock: Clock) -> None:
         self._persistence = persistence
         self.clock = clock
         super().__init__(env={})
+        self.reads_many = isinstance(self.recorder, ReadsMany)
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
         return self._persistence.factory(env)
@@ -92,7 +100,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         self.register_transcodings(transcoder)
         return transcoder
 
-    def construct_event_store(self) -> EventStore[UUID]:
+    def construct_event_store(self) -> PlainEventStore:
         return PlainEventStore(self.mapper, self.recorder)
 
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
@@ -112,9 +120,9 @@ class EventLog(Application[UUID], Generic[TAggregate]):
 
     def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:
         """Those of the aggregates that exist, in one round trip where the recorder can do that."""
-        if not isinstance(self.recorder, ReadsMany):
+        if not self.reads_many:
             return {}
-        stored = self.recorder.select_events_of(list(aggregate_ids))
+        stored = cast(ReadsMany, self.recorder).select_events_of(list(aggregate_ids))
         by_aggregate = groupby(stored, key=lambda event: event.originator_id)
         return {
             aggregate_id: replayed(None, map(self.mapper.to_domain_event, events))
@@ -284,33 +292,3 @@ class Work(ProcessingEvent[UUID]):
         for aggregate in self._touched:
             self.events.extend(aggregate.collect_events())
         self._touched.clear()
-
-
-class Asked(Exception):
-    """Ends a rehearsal: the policy asks for the aggregate `aggregate_id`, or, where that is None,
-    for none before it decides."""
-
-    def __init__(self, aggregate_id: UUID | None) -> None:
-        super().__init__(aggregate_id)
-        self.aggregate_id = aggregate_id
-
-
-class Rehearsal:
-    """Stands in for `Work` to find out which aggregate a policy will ask for first.
-
-    A policy has no effects but through its work, so that it may be rehearsed at will.
-    """
-
-    def get(self, aggregate_id: UUID) -> NoReturn:
-        """See `Work.get`."""
-        raise Asked(aggregate_id)
-
-    find = get
-
-    def add(self, _aggregate: PaySagaAggregate) -> NoReturn:
-        """See `Work.add`."""
-        raise Asked(None)
-
-    def change(self, *_rows: RowChange) -> NoReturn:
-        """See `Work.change`."""
-        raise Asked(None)

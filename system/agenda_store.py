@@ -43,14 +43,25 @@ class AgendaStore(TakesBack, Protocol):
 
 CLAIM = """
 WITH due AS (
-    SELECT work_id FROM agenda
-    WHERE kind = %(kind)s AND due_at <= %(now)s
-    AND (claimed_until IS NULL OR claimed_until <= %(now)s)
-    ORDER BY due_at LIMIT %(count)s FOR UPDATE SKIP LOCKED
+    SELECT found.work_id FROM unnest(%(kinds)s::text[], %(counts)s::int[]) AS free(kind, count)
+    CROSS JOIN LATERAL (
+        SELECT work_id FROM agenda
+        WHERE kind = free.kind AND due_at <= %(now)s
+        AND (claimed_until IS NULL OR claimed_until <= %(now)s)
+        ORDER BY due_at LIMIT free.count FOR UPDATE SKIP LOCKED
+    ) AS found
 )
 UPDATE agenda SET attempts = attempts + 1, claimed_by = %(worker)s, claimed_until = %(until)s
 FROM due WHERE agenda.work_id = due.work_id RETURNING agenda.*
 """
+
+NEXT_DUE = """
+SELECT least(
+    (SELECT min(due_at) FROM agenda WHERE claimed_until IS NULL),
+    (SELECT min(greatest(due_at, claimed_until)) FROM agenda WHERE claimed_until IS NOT NULL)
+) AS due_at
+"""
+"""In two parts, each of which has its index: there is a row for every page that is open."""
 
 PUT_BACK = """
 UPDATE agenda SET due_at = %(due_at)s, claimed_by = NULL, claimed_until = NULL,
@@ -70,17 +81,19 @@ class PostgresAgendaStore:
         self, now: datetime, capacity: Capacity, worker: str, lease: timedelta
     ) -> list[WorkItem]:
         """See `AgendaStore.claim`."""
-        claimed: list[WorkItem] = []
-        shared = {"now": now, "worker": worker, "until": now + lease}
-        with self._persistence.connection() as connection, connection.pipeline():
-            cursors = [
-                connection.execute(CLAIM, {"kind": kind.value, "count": count, **shared})
-                for kind, count in capacity.items()
-                if count > 0
-            ]
-            for cursor in cursors:
-                claimed.extend(WorkItem.of(row) for row in cursor.fetchall())
-        return sorted(claimed, key=lambda item: item.due_at)
+        free = {kind.value: count for kind, count in capacity.items() if count > 0}
+        if not free:
+            return []
+        parameters = {
+            "kinds": list(free),
+            "counts": list(free.values()),
+            "now": now,
+            "worker": worker,
+            "until": now + lease,
+        }
+        with self._persistence.connection() as connection:
+            rows = connection.execute(CLAIM, parameters, prepare=True).fetchall()
+        return sorted(map(WorkItem.of, rows), key=lambda item: item.due_at)
 
     def renew(self, work_ids: Sequence[UUID], worker: str, until: datetime) -> None:
         """See `AgendaStore.renew`."""
@@ -106,9 +119,7 @@ class PostgresAgendaStore:
     def next_due_at(self) -> datetime | None:
         """See `AgendaStore.next_due_at`."""
         with self._persistence.connection() as connection:
-            row = connection.execute(
-                "SELECT min(greatest(due_at, claimed_until)) AS due_at FROM agenda"
-            ).fetchone()
+            row = connection.execute(NEXT_DUE, prepare=True).fetchone()
         return row["due_at"] if row else None
 
 

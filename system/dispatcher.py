@@ -86,21 +86,21 @@ class Dispatcher:
         while not self._stopping.is_set():
             now = self._clock.now()
             try:
-                claimed = self._claim(now)
-                wait_seconds = 0.0 if claimed else self._seconds_to_wait(now)
+                self._claim(now)
+                wait_seconds = self._seconds_to_wait(now)
             except Exception:
                 log.exception("agenda_unreachable")
                 wait_seconds = 1.0
             self._wake.wait(wait_seconds)
             self._wake.clear()
 
-    def _claim(self, now: datetime) -> int:
+    def _claim(self, now: datetime) -> None:
+        """Claims all that is due, as far as there are free threads."""
         items = self._store.claim(now, self._capacity(), self._worker, self._lease)
         for item in items:
             with self._lock:
                 self._running[item.work_id] = item.kind
             self._pools[item.kind].submit(self._run, item)
-        return len(items)
 
     def _capacity(self) -> dict[WorkKind, int]:
         with self._lock:
@@ -116,15 +116,21 @@ class Dispatcher:
         return min(max(seconds, WAIT_SECONDS_MIN), POLL_SECONDS)
 
     def _run(self, item: WorkItem) -> None:
+        is_done = False
         try:
             with structlog.contextvars.bound_contextvars(correlation_id=item.correlation_id):
-                perform(self._handlers[item.kind], item, self._store, self._clock)
+                is_done = perform(self._handlers[item.kind], item, self._store, self._clock)
         except Exception:
             log.exception("agenda_row_left_to_its_lease", work_id=str(item.work_id))
         finally:
             with self._lock:
+                was_full = not self._has_free_thread(item.kind)
                 self._running.pop(item.work_id, None)
-            self._wake.set()
+            if was_full or not is_done:
+                self._wake.set()
+
+    def _has_free_thread(self, kind: WorkKind) -> bool:
+        return list(self._running.values()).count(kind) < self._threads[kind]
 
     def _renew_forever(self) -> None:
         interval = self._lease.total_seconds() / 3
@@ -138,10 +144,12 @@ class Dispatcher:
                 log.exception("leases_not_renewed", count=len(work_ids))
 
 
-def perform(handler: Handler, item: WorkItem, store: TakesBack, clock: Clock) -> None:
-    """Runs one piece of work. What was not attempted, or went wrong, goes back on the agenda."""
+def perform(handler: Handler, item: WorkItem, store: TakesBack, clock: Clock) -> bool:
+    """Runs one piece of work. What was not attempted, or went wrong, goes back on the agenda:
+    then False."""
     try:
         handler(item)
+        return True
     except NotAttempted as pause:
         due_at = clock.now() + timedelta(milliseconds=max(pause.retry_after_ms, 100))
         store.put_back(item, due_at, was_begun=False)
@@ -149,3 +157,4 @@ def perform(handler: Handler, item: WorkItem, store: TakesBack, clock: Clock) ->
         delay = min(2**item.attempts, RETRY_DELAY_MAX_SECONDS)
         log.exception("work_failed", kind=item.kind, work_id=str(item.work_id), retry_s=delay)
         store.put_back(item, clock.now() + timedelta(seconds=delay), was_begun=True)
+    return False

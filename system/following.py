@@ -16,9 +16,10 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import resolve_topic
 
-from application.event_log import Asked, EventLog, ReadsMany, Rehearsal, Work
-from domain.event import EventContext, PaySagaAggregate, acting, caused_by
+from application.event_log import EventLog, Work
+from domain.event import PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
+from system.log_tail import LogTail
 from system.parking import ParkedEvent, ParkedEvents, park, subject_of, unpark
 from system.persistence.reached import Reached
 
@@ -74,7 +75,9 @@ class Following:
 
     Correctness does not rest on that memory: a batch is recorded only if it begins at the position
     in the store, and one that lost the race is taken again from the recorded position.
-    Without `parking` an event that cannot be taken in is raised, again and again.
+    Without `parking` an event that cannot be taken in is raised, again and again. With
+    `defers_positions` a batch in which nothing concerns the follower is passed over in memory,
+    until `record_position`.
     """
 
     def __init__(
@@ -83,9 +86,16 @@ class Following:
         leader: EventLog[Any],
         batch_size: int = BATCH_SIZE,
         parking: FollowerParking | None = None,
+        tail: LogTail | None = None,
+        *,
+        defers_positions: bool = False,
     ) -> None:
         self.follower = follower
         self.leader = leader
+        self.is_ahead = False
+        """True when the position is ahead of the one in the store."""
+        self._tail = tail or LogTail(leader)
+        self._defers_positions = defers_positions
         self.batch_size = batch_size
         self._parking = parking
         self._limit = batch_size
@@ -93,25 +103,52 @@ class Following:
         self._races_lost = 0
         self._early = 0
         self._position: int | None = None
-        self._began_at = 0
+        self._recorded = 0
         self._concerns: dict[str, bool] = {}
-        self._loads: dict[str, bool] = {}
         self._is_projection = isinstance(follower, Projection)
-        self._foresees = isinstance(follower.recorder, ReadsMany) and not self._is_projection
+        self._foresees = (
+            isinstance(follower, EventLog) and follower.reads_many and not self._is_projection
+        )
 
     @property
     def position(self) -> int:
         """The position of the last notification that was taken in; 0 before the first."""
         if self._position is None:
-            self._position = self.follower.recorder.max_tracking_id(self.leader.name) or 0
+            self._recorded = self.follower.recorder.max_tracking_id(self.leader.name) or 0
+            self._position = self._recorded
         return self._position
+
+    @property
+    def known_position(self) -> int:
+        """The position as far as it is remembered; 0 when it is to be read from the store."""
+        return self._position or 0
+
+    @property
+    def is_early(self) -> bool:
+        """True when the next event came before what it speaks of, and is to be tried again."""
+        return self._early > 0
 
     def forget_position(self) -> None:
         """Reads the position from the store next time, and what is parked: somebody else may have
         moved it, and parked what stood in between."""
         self._position = None
+        self.is_ahead = False
         if self._parking is not None:
             self._parking.forget()
+
+    def record_position(self) -> None:
+        """Records the position, if it is ahead of the one in the store.
+
+        Raises:
+            IntegrityError: the one in the store is not where this process left it.
+        """
+        if not self.is_ahead:
+            return
+        try:
+            self._record(self._work(self._reached(self.position)))
+        except IntegrityError:
+            self.forget_position()
+            raise
 
     def advance(self) -> int:
         """Takes in the next batch and returns how many notifications it held.
@@ -124,10 +161,7 @@ class Following:
                 batch is half as large.
             Exception: whatever the policy or the database raised; nothing was recorded.
         """
-        self._began_at = self.position
-        notifications = self.leader.recorder.select_notifications(
-            start=self._began_at, limit=self._limit, inclusive_of_start=False
-        )
+        notifications = self._tail.after(self.position, self._limit)
         if not notifications:
             return 0
         try:
@@ -209,9 +243,9 @@ class Following:
         except Exception:
             log.exception("event_unreadable", topic=notification.topic, position=notification.id)
             payment_id = UUID(str(notification.originator_id))
-        work = self._work(Reached(self.leader.name, notification.id, self._began_at))
+        work = self._work(self._reached(notification.id))
         work.change(self._parked(notification, payment_id, str(error), self._attempts))
-        self.follower.record_batch(work)
+        self._record(work)
         self._parking.forget()
         log.error(
             "event_parked",
@@ -224,7 +258,7 @@ class Following:
 
     def _take_in(self, notifications: Sequence[Notification]) -> None:
         last = notifications[-1].id
-        work = self._work(Reached(self.leader.name, last, self._began_at))
+        work = self._work(self._reached(last))
         concerning = [
             (index, notification)
             for index, notification in enumerate(notifications)
@@ -234,7 +268,10 @@ class Following:
             work.load(self._foreseen([notification for _, notification in concerning]))
         for index, notification in concerning:
             self._take_in_one(index, notification, work)
-        self.follower.record_batch(work)
+        if self._defers_positions and not concerning:
+            self.is_ahead = True
+        else:
+            self._record(work)
         self._position = last
 
     def _take_in_one(self, index: int, notification: Notification, work: Work) -> None:
@@ -251,25 +288,18 @@ class Following:
             raise PolicyFailed(index, error) from error
 
     def _foreseen(self, notifications: Sequence[Notification]) -> set[UUID]:
-        """The aggregates that the policy will ask for, as far as a rehearsal can tell."""
-        asked = {
-            self._rehearsed(each) for each in notifications if self._loads.get(each.topic, True)
-        }
-        return {aggregate_id for aggregate_id in asked if aggregate_id is not None}
-
-    def _rehearsed(self, notification: Notification) -> UUID | None:
-        """Whatever else goes wrong here goes wrong again, and is dealt with, when the event is
-        taken in."""
-        try:
-            event = self._event(notification)
-            with acting(EventContext(event.metadata, event.timestamp)):
-                self.follower.policy(event, Rehearsal())
-        except Asked as asked:
-            self._loads[notification.topic] = asked.aggregate_id is not None
-            return asked.aggregate_id
-        except Exception as error:  # noqa: BLE001
-            log.debug("rehearsal_failed", topic=notification.topic, error=str(error))
-        return None
+        """The aggregates that the policy will ask for, as far as the follower can tell. What is
+        wrong with an event is dealt with when it is taken in."""
+        foreseen: set[UUID] = set()
+        for notification in notifications:
+            try:
+                aggregate_id = self.follower.foresees(self._event(notification))
+            except Exception as error:  # noqa: BLE001
+                log.debug("event_not_foreseen", topic=notification.topic, error=str(error))
+                continue
+            if aggregate_id is not None:
+                foreseen.add(aggregate_id)
+        return foreseen
 
     def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
         if self._is_projection:
@@ -283,6 +313,15 @@ class Following:
         event = self.leader.mapper.to_domain_event(notification)
         assert isinstance(event, PaySagaAggregate.Event)
         return event
+
+    def _reached(self, position: int) -> Reached:
+        return Reached(self.leader.name, position, self._recorded)
+
+    def _record(self, work: Work) -> None:
+        self.follower.record_batch(work)
+        assert work.tracking is not None
+        self._recorded = work.tracking.notification_id
+        self.is_ahead = False
 
     def _work(self, tracking: Tracking) -> Work:
         return Work(self.follower, tracking)  # type: ignore[arg-type]

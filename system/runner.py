@@ -1,162 +1,42 @@
 """Runs the system's followers in production: catches up, is woken, survives errors (design 4)."""
 
 import threading
-from collections.abc import Sequence
-from datetime import datetime
+import time
+from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import structlog
-from eventsourcing.persistence import IntegrityError
 
 from application.event_log import EventLog
-from application.ports import Clock
 from system.applications import Applications
-from system.following import (
-    BATCH_SIZE,
-    INFRASTRUCTURE_ERRORS,
-    FollowerParking,
-    Following,
-)
+from system.following import BATCH_SIZE, FollowerParking, Following
 from system.leadership import HANDED_OVER, Leadership
-from system.listener import Listener
-from system.parking import ParkedEvent, ParkedEvents
+from system.listener import Hear, Listener
+from system.log_tail import LogTail
+from system.parking import ParkedEvents
+from system.persistence.log_function import Announcement
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.tables import PARKED
+from system.turns import POLL_SECONDS, FollowerTurns
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 2.0
-"""How often to look at the logs when nobody says that there is something new."""
-TAKE_OVER_SECONDS = 1.0
-"""How often to ask whether the process that runs a follower is gone."""
 HEARTBEAT_SECONDS = 2.0
 FIRST_HEARTBEAT_SECONDS = 0.2
-RETRY_DELAY_SECONDS = 0.1
-CONFLICT_DELAY_SECONDS = 0.005
-RETRY_DELAY_MAX_SECONDS = 30.0
-RETRY_DOUBLINGS_MAX = 10
-
-
-class FollowerThread:
-    """Runs one follower on all the logs it follows, one batch after another."""
-
-    def __init__(
-        self,
-        followings: Sequence[Following],
-        parking: FollowerParking,
-        leadership: Leadership,
-        clock: Clock,
-        stopping: threading.Event,
-        linger_seconds: float,
-    ) -> None:
-        self.name = followings[0].follower.name
-        self.active_at: datetime | None = None
-        self._followings = {following.leader.name: following for following in followings}
-        self._parking = parking
-        self._linger_seconds = linger_seconds
-        self._leadership = leadership
-        self._clock = clock
-        self._stopping = stopping
-        self._wake = threading.Event()
-        self._failures = 0
-        self._conflicts = 0
-        self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-
-    def wake(self, _payload: str = "") -> None:
-        """Says that there may be something new in a log."""
-        self._wake.set()
-
-    def look_at_parking(self, _payload: str = "") -> None:
-        """Says that an operator may have released parked events."""
-        self._parking.forget()
-        self._wake.set()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self._wake.clear()
-            if self._stopping.is_set():
-                return
-            if not self._leadership.acquire(self.name):
-                self._stand_by()
-                continue
-            wait_seconds = self._advance()
-            if wait_seconds:
-                self._wake.wait(wait_seconds)
-                self._stopping.wait(self._linger_seconds)
-
-    def _stand_by(self) -> None:
-        for following in self._followings.values():
-            following.forget_position()
-        self._parking.forget()
-        self._wake.wait(TAKE_OVER_SECONDS)
-
-    def _advance(self) -> float:
-        """Takes in the next batch of each log; returns how long to wait before the next ones."""
-        try:
-            count = self._take_in_new() + self._take_in_released()
-        except IntegrityError as conflict:
-            self._conflicts += 1
-            log.info("batch_taken_again", follower=self.name, reason=str(conflict))
-            self._back_off(CONFLICT_DELAY_SECONDS, self._conflicts)
-            return 0.0
-        except Exception:
-            self._failures += 1
-            log.exception("follower_failed", follower=self.name, failures=self._failures)
-            self._back_off(RETRY_DELAY_SECONDS, self._failures)
-            return 0.0
-        self._failures = self._conflicts = 0
-        self.active_at = self._clock.now()
-        return 0.0 if count else POLL_SECONDS
-
-    def _back_off(self, base_seconds: float, times: int) -> None:
-        delay_seconds = base_seconds * 2 ** min(times, RETRY_DOUBLINGS_MAX)
-        self._stopping.wait(min(delay_seconds, RETRY_DELAY_MAX_SECONDS))
-
-    def _take_in_new(self) -> int:
-        """Takes in the next batch of each log. As long as there is a backlog in one log the logs
-        after it are left alone: what is in them may follow from what is still to be read."""
-        count = 0
-        for following in self._followings.values():
-            taken = following.advance()
-            count += taken
-            if taken >= following.batch_size:
-                break
-        return count
-
-    def _take_in_released(self) -> int:
-        """Takes in parked events that an operator released, in order and payment by payment."""
-        if not self._parking.payments:
-            return 0
-        failed: set[UUID] = set()
-        released = self._parking.store.ready()
-        for parked in released:
-            if parked.payment_id not in failed and not self._take_in_parked(parked):
-                failed.add(parked.payment_id)
-        if released:
-            self._parking.forget()
-        return len(released)
-
-    def _take_in_parked(self, parked: ParkedEvent) -> bool:
-        try:
-            self._followings[parked.leader].take_in_parked(parked)
-        except (IntegrityError, *INFRASTRUCTURE_ERRORS):
-            raise
-        except Exception as error:
-            log.exception("parked_event_failed_again", parked_id=str(parked.parked_id))
-            self._parking.store.hold(parked, f"{type(error).__name__}: {error}")
-            return False
-        log.info("parked_event_taken_in", parked_id=str(parked.parked_id))
-        return True
+SLOW_TURN_SECONDS = 0.5
+"""A follower whose turn takes longer does not keep the others waiting any longer."""
+WATCH_SECONDS = 0.2
 
 
 class Runner:
-    """All followers of a process, each on its own thread.
+    """All followers of a process, which take their turns on one thread: threads of their own
+    would take Python's lock from each other with every event. Only when a turn takes long does
+    another thread go on with the other followers.
 
     Args:
         process: names this process for operators.
         batch_size: the most notifications that a follower takes into one transaction.
-        linger_ms: how long a woken follower waits for more to come before it reads.
+        linger_ms: how long to wait for more to come after the followers were woken.
     """
 
     def __init__(
@@ -169,56 +49,153 @@ class Runner:
         batch_size: int = BATCH_SIZE,
         linger_ms: int = 0,
     ) -> None:
-        self._clock = applications.clock
         self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._linger_seconds = linger_ms / 1000
         self._leadership = Leadership(persistence.conninfo, process)
-        self._followers: list[FollowerThread] = []
+        tails = {name: LogTail(log_) for name, log_ in applications.by_name.items()}
+        self._followers: list[FollowerTurns] = []
+        self._followers_of: dict[str, list[FollowerTurns]] = {name: [] for name in tails}
         for follower, leaders in applications.followers():
             parking = FollowerParking(ParkedEvents(persistence, follower.name))
-            followings = [Following(follower, log_, batch_size, parking) for log_ in leaders]
-            thread = FollowerThread(
-                followings,
+            turns = FollowerTurns(
+                [
+                    Following(
+                        follower,
+                        leader,
+                        batch_size,
+                        parking,
+                        tails[leader.name],
+                        defers_positions=True,
+                    )
+                    for leader in leaders
+                ],
                 parking,
                 self._leadership,
-                self._clock,
-                self._stopping,
-                linger_ms / 1000,
+                applications.clock,
             )
-            self._followers.append(thread)
-            self._subscribe(thread, leaders, listener)
-        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._followers.append(turns)
+            for leader in leaders:
+                self._followers_of[leader.name].append(turns)
+        self._subscribe(listener, applications.by_name)
+        self._turn_began: float | None = None
+        self._threads: list[threading.Thread] = []
+        self._watch = threading.Thread(target=self._watch_over, name="heartbeat", daemon=True)
 
-    def _subscribe(
-        self, thread: FollowerThread, leaders: Sequence[EventLog[Any]], listener: Listener
-    ) -> None:
-        for leader in leaders:
-            listener.subscribe(channel_of(leader), thread.wake)
-        listener.subscribe(PARKED.channel or "", thread.look_at_parking)
-        listener.subscribe(HANDED_OVER, thread.wake)
+    def _subscribe(self, listener: Listener, logs: dict[str, EventLog[Any]]) -> None:
+        for name, log_ in logs.items():
+            if self._followers_of[name]:
+                listener.subscribe(channel_of(log_), self._hearing_of(name))
+        listener.subscribe(PARKED.channel or "", self._telling(FollowerTurns.look_at_parking))
+        listener.subscribe(HANDED_OVER, self._telling(FollowerTurns.ask_for_lead))
+
+    def _hearing_of(self, leader: str) -> Hear:
+        def hear(payload: str) -> None:
+            self._tell_of(leader, Announcement.read(payload).position)
+
+        return hear
+
+    def _tell_of(self, leader: str, position: int | None) -> None:
+        for follower in self._followers_of[leader]:
+            if follower.hear(leader, position):
+                self._wake.set()
+
+    def _telling(self, note: Callable[[FollowerTurns], None]) -> Hear:
+        def hear(_payload: str) -> None:
+            for follower in self._followers:
+                note(follower)
+            self._wake.set()
+
+        return hear
 
     def start(self) -> None:
         """Starts all followers; each first catches up from its recorded position."""
-        for follower in self._followers:
-            follower.thread.start()
-        self._heartbeat.start()
+        self._start_thread()
+        self._watch.start()
 
     def stop(self) -> None:
         """Stops after the batches in hand, and hands the followers over at once."""
         self._stopping.set()
+        self._wake.set()
+        self._watch.join()
+        for thread in self._threads:
+            thread.join()
         for follower in self._followers:
-            follower.wake()
-        for follower in self._followers:
-            follower.thread.join()
-        self._heartbeat.join()
+            follower.finish()
         self._leadership.close()
 
-    def _beat(self) -> None:
-        wait_seconds = FIRST_HEARTBEAT_SECONDS
-        while not self._stopping.wait(wait_seconds):
-            wait_seconds = HEARTBEAT_SECONDS
-            active = {f.name: f.active_at for f in self._followers if f.active_at is not None}
-            self._leadership.report(active)
-            self._leadership.share(len(self._followers))
+    def _start_thread(self) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        thread = threading.Thread(target=self._run, name="followers", daemon=True)
+        self._threads.append(thread)
+        self._turn_began = None
+        thread.start()
+
+    def _is_on_duty(self) -> bool:
+        is_newest = threading.current_thread() is self._threads[-1]
+        return is_newest and not self._stopping.is_set()
+
+    def _run(self) -> None:
+        while self._is_on_duty():
+            self._wake.clear()
+            if not self._take_turns() and self._is_on_duty():
+                self._wake.wait(self._seconds_to_wait())
+                self._stopping.wait(self._linger_seconds)
+        self._wake.set()
+
+    def _seconds_to_wait(self) -> float:
+        now = time.monotonic()
+        free = (each for each in self._followers if not each.is_taken.locked())
+        return min((each.seconds_to_wait(now) for each in free), default=POLL_SECONDS)
+
+    def _take_turns(self) -> bool:
+        """One turn of each follower, except of those whose turn is still taken elsewhere. True
+        when one of them took something in."""
+        is_busy = False
+        for follower in self._followers:
+            if not self._is_on_duty():
+                break
+            if not follower.is_taken.acquire(blocking=False):
+                continue
+            try:
+                is_busy |= self._take_turn(follower)
+            finally:
+                follower.is_taken.release()
+        return is_busy
+
+    def _take_turn(self, follower: FollowerTurns) -> bool:
+        reached_before = follower.log_reaches_to
+        self._turn_began = time.monotonic()
+        has_taken = follower.take()
+        if self._is_on_duty():
+            self._turn_began = None
+        if follower.log_reaches_to > reached_before:
+            self._tell_of(follower.name, follower.log_reaches_to)
+        return has_taken
+
+    def _watch_over(self) -> None:
+        report_at = time.monotonic() + FIRST_HEARTBEAT_SECONDS
+        while not self._stopping.wait(WATCH_SECONDS):
+            now = time.monotonic()
+            self._relieve(now)
+            if now >= report_at:
+                report_at = now + HEARTBEAT_SECONDS
+                self._report()
+
+    def _relieve(self, now: float) -> None:
+        """Lets another thread go on when a turn takes long. The slow one ends with its turn."""
+        began = self._turn_began
+        if began is not None and now - began > SLOW_TURN_SECONDS:
+            log.info("slow_turn", taken=[f.name for f in self._followers if f.is_taken.locked()])
+            self._start_thread()
+        elif not self._threads[-1].is_alive():
+            log.error("followers_began_anew")
+            self._start_thread()
+
+    def _report(self) -> None:
+        active = {f.name: f.active_at for f in self._followers if f.active_at is not None}
+        self._leadership.report(active)
+        self._leadership.share(len(self._followers))
 
 
 def channel_of(log_: EventLog[Any]) -> str:

@@ -17,6 +17,7 @@ from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
 from system.persistence.contract_queries import ContractQueries
+from system.persistence.log_function import Announcement
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
@@ -64,8 +65,9 @@ class PageWaiter:
         return payment
 
     def _hear(self, payload: str) -> None:
+        changed = Announcement.read(payload).changed_ids
         with self._lock:
-            names = payload.split(",") if payload else list(self._waiting)
+            names = list(self._waiting) if changed is None else changed
             events = [event for name in names for event in self._waiting.get(name, ())]
         for event in events:
             event.set()

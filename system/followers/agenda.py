@@ -26,6 +26,7 @@ class Agenda(Projection):
 
     name = "Agenda"
     tables = (AGENDA.name,)
+    rest_seconds = 0.0
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

@@ -17,10 +17,19 @@ class BatchFollower(Follower[UUID]):
     Positions, new events and row changes are recorded together by `record_batch`.
     """
 
+    rest_seconds: ClassVar[float] = 0.0
+    """How long to let news gather after a batch, so that the next one is larger."""
+
     def concerns(self, event_class: type) -> bool:
         """True when the policy has a rule for such events; the others are passed over unread."""
         rules = type(self).__dict__["policy"].dispatcher
         return rules.dispatch(event_class) is not rules.dispatch(object)
+
+    def foresees(self, event: Any) -> UUID | None:
+        """The aggregate that the policy will ask for because of an event that concerns it, so that
+        those of a whole batch are loaded together; None when it asks for none. A wrong guess
+        costs time and nothing else."""
+        return None
 
     def record_batch(self, work: Work) -> None:
         """Records what a batch came to, in one transaction with the follower's new position.
@@ -39,6 +48,7 @@ class Projection(EventLog[PaySagaAggregate], BatchFollower):
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
+    rest_seconds = 0.02
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

@@ -49,6 +49,12 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
     def _decider_for(self, payment_id: UUID, work: Work) -> SagaDecider:
         return self.decider(work.get(PaymentSaga.create_id(payment_id)))
 
+    def foresees(self, event: Any) -> UUID | None:
+        """See `BatchFollower.foresees`."""
+        if isinstance(event, Payment.Initiated):
+            return None
+        return PaymentSaga.create_id(getattr(event, "payment_id", None) or event.originator_id)
+
     @singledispatchmethod
     def policy(self, event: Any, work: Any) -> None:
         """What a saga does about an event; nothing about events without a rule."""

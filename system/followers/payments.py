@@ -25,6 +25,10 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
 
     name = "Payments"
 
+    def foresees(self, event: Any) -> UUID | None:
+        """See `BatchFollower.foresees`."""
+        return event.payment_id if isinstance(event, PaymentSaga.Event) else None
+
     @singledispatchmethod
     def policy(self, event: Any, work: Any) -> None:
         """What a payment does about a decision; nothing about events without a rule."""

@@ -18,6 +18,11 @@ class WebhooksFollower(Webhooks, ProcessApplication[UUID], BatchFollower):
 
     name = "Webhooks"
 
+    def foresees(self, event: Any) -> UUID | None:
+        """See `BatchFollower.foresees`."""
+        wanted: UUID = event.webhook_id
+        return wanted
+
     @singledispatchmethod
     def policy(self, event: Any, work: Any) -> None:
         """Marks a webhook as processed; nothing about events without a rule."""

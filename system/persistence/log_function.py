@@ -1,12 +1,33 @@
 """The server-side function that appends to one event log in a single round trip (design 4)."""
 
+from dataclasses import dataclass
+
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 POSITION_TAKEN = "the follower is not at the position where this batch began, or is past its end"
 IDS_IN_PAYLOAD_MAX = 200
 """A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
 NOTHING_CHANGED = "-"
-"""The payload when aggregates were made and none was changed: nobody can have waited for them."""
+"""Stands for the ids when aggregates were made and none was changed: nobody can have waited for
+them."""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What a log's channel says of an append: the position of its last event, None when anything
+    may have been recorded, and the ids of the aggregates that changed, None when it may be any."""
+
+    position: int | None
+    changed_ids: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, payload: str) -> "Announcement":
+        """The announcement in a notification's payload; "" says that some may have been missed."""
+        position, _, ids = payload.partition(" ")
+        if not position:
+            return cls(None, None)
+        changed = () if ids == NOTHING_CHANGED else tuple(ids.split(",")) if ids else None
+        return cls(int(position), changed)
 
 
 def create_append_function(
@@ -17,9 +38,10 @@ def create_append_function(
     It takes the log's transaction-scoped advisory lock, so that positions become visible in the
     order in which they are given out: whoever reads position n will never see a smaller one
     appear later. Then it records the follower's position (if any), inserts the events, tells
-    the listeners which aggregates changed and returns the new positions. A position that was
-    recorded before, like an event that was, ends in `unique_violation`; so does one that was
-    reached from elsewhere than the recorded one (`after`; null: from anywhere before).
+    the listeners how far the log reaches and which aggregates changed, and returns the new
+    positions. A position that was recorded before, like an event that was, ends in
+    `unique_violation`; so does one that was reached from elsewhere than the recorded one
+    (`after`; null: from anywhere before).
 
     A follower's position without events does not wait for the disk: should the server crash in the
     next second, then position and rows are lost together, and made again from the same events.
@@ -51,10 +73,6 @@ def create_append_function(
                 RETURN;
             END IF;
             PERFORM pg_advisory_xact_lock(hashtext({channel}));
-            PERFORM pg_notify({channel}, CASE WHEN cardinality(ids) <= {ids_max}
-                THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
-                    FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
-                ELSE '' END);
             RETURN QUERY
                 INSERT INTO {events} (originator_id, originator_version, topic, state)
                 SELECT e.id, e.version, e.topic, e.state
@@ -62,6 +80,10 @@ def create_append_function(
                     WITH ORDINALITY AS e(id, version, topic, state, place)
                 ORDER BY e.place
                 RETURNING notification_id;
+            PERFORM pg_notify({channel}, lastval() || ' ' || CASE WHEN cardinality(ids) <= {ids_max}
+                THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
+                    FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
+                ELSE '' END);
         END
         $append$
         """

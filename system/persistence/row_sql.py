@@ -35,7 +35,8 @@ class RowWriter:
                     cursor.execute(statement, parameters[0], prepare=True)
                 else:
                     cursor.executemany(statement, parameters)
-            for channel in {self._tables[table].channel for _, table, _ in groups} - {None}:
+            written = {table for kind, table, _ in groups if kind is not Delete}
+            for channel in {self._tables[table].channel for table in written} - {None}:
                 cursor.execute(SQL("NOTIFY {}").format(Identifier(str(channel))))
 
     def _statement_for(self, kind: type, table: str, columns: tuple[str, ...]) -> bytes:

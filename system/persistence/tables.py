@@ -14,7 +14,7 @@ class Table:
     columns: Mapping[str, str]
     indexes: tuple[str, ...] = ()
     channel: str | None = field(default=None)
-    """Told (NOTIFY) when rows of this table were written."""
+    """Told (NOTIFY) when rows of this table were written, but not when some were deleted."""
 
 
 AGENDA = Table(
@@ -33,7 +33,7 @@ AGENDA = Table(
         "correlation_id": "text NOT NULL",
         "causation_id": "text",
     },
-    indexes=("(due_at)",),
+    indexes=("(due_at)", "(claimed_until) WHERE claimed_until IS NOT NULL"),
     channel="agenda",
 )
 

@@ -277,13 +277,15 @@ def start_all(fleet_: Fleet) -> tuple[Service, Service]:
 
 
 def cost_per_payment(
-    fleet_: Fleet, server_pid: int, service: Service, payments: int, customers: int
+    fleet_: Fleet, server_pid: int, service: Service, seconds: float, customers: int
 ) -> dict[str, float]:
-    """The processor time in ms that each process spends on one lifecycle."""
+    """The processor time in ms that each process spends on one lifecycle, those included that are
+    completed after the load has ended."""
     before = {**fleet_.cpu_seconds(), "postgres": server_cpu_seconds(server_pid)}
     own_before = time.process_time()
-    rate = lifecycles_per_second(service, payments, customers)
-    lifecycles = rate * payments
+    load = Load(service, customers, under_way_max=4 * customers)
+    load.run(seconds)
+    lifecycles = len(load.tally.finished_at)
     spent = {
         name: (now - before[name]) * 1000 / lifecycles
         for name, now in {

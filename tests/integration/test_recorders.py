@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
 from application.rows import Delete, Patch, RowChange, Upsert, fold
+from system.persistence.log_function import Announcement
 from system.persistence.memory import MemoryFactory, MemoryTables
 from system.persistence.postgres import PostgresPersistence, PostgresRecorder
 from system.persistence.reached import Reached
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import SAGAS_VIEW, Table
-from tests.integration.production_kit import kill_connections, store
+from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
 
 AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
 NOTES = Table(
@@ -255,3 +256,22 @@ def test_preparing_twice_and_at_once_is_harmless(database_url: str) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+def test_a_log_announces_how_far_it_reaches_and_what_changed(
+    database_url: str, log: PostgresRecorder
+) -> None:
+    other = uuid4()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("LISTEN payments_events")
+        log.insert_events(events(1))
+        log.insert_events([*events(2), *events(1, of=other)])
+        log.insert_events([e for n in range(201) for e in events(1, of=UUID(int=n))])
+        heard = list(connection.notifies(timeout=PATIENCE_SECONDS, stop_after=3))
+    last = positions(log)
+    assert [Announcement.read(each.payload) for each in heard] == [
+        Announcement(last[0], ()),
+        Announcement(last[2], (str(AGGREGATE),)),
+        Announcement(last[-1], None),
+    ]
+    assert Announcement.read("") == Announcement(None, None)

@@ -14,7 +14,9 @@ from system.following import Following
 from system.listener import Listener
 from system.persistence.postgres import PostgresPersistence
 from system.runner import Runner
+from system.turns import FollowerTurns
 from tests.integration.production_kit import (
+    PATIENCE_SECONDS,
     Production,
     applications_on,
     context,
@@ -118,7 +120,7 @@ def _deliver(confirmation: Confirmation) -> None:
 def test_a_runner_is_woken_by_another_process(
     persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("system.runner.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("system.turns.POLL_SECONDS", 3600.0)
     process = idle(persistence)
     with following(persistence):
         until(lambda: bool(heartbeats(persistence)), "a heartbeat")
@@ -181,8 +183,8 @@ def test_a_runner_that_stops_hands_its_followers_over_at_once(
     persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other one does not have to ask: it is told."""
-    monkeypatch.setattr("system.runner.POLL_SECONDS", 3600.0)
-    monkeypatch.setattr("system.runner.TAKE_OVER_SECONDS", 3600.0)
+    monkeypatch.setattr("system.turns.POLL_SECONDS", 3600.0)
+    monkeypatch.setattr("system.turns.TAKE_OVER_SECONDS", 3600.0)
     process = idle(persistence)
     first, second = Followers(persistence, "p-1"), Followers(persistence, "p-2")
     first.start()
@@ -300,3 +302,76 @@ def test_an_aggregate_that_exists_already_does_not_make_a_follower_spin(
         heard.wait(1.0)
     taken_again = [entry for entry in logs if entry["event"] == "batch_taken_again"]
     assert len(taken_again) < 20
+
+
+def test_a_follower_whose_turn_takes_long_does_not_hold_the_others_up(
+    persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, followers = idle(persistence), Followers(persistence, "p-1")
+    let_go, is_stuck = threading.Event(), threading.Event()
+    record = followers.applications.payments_view.record_batch
+
+    def stuck(work: Any) -> None:
+        is_stuck.set()
+        let_go.wait(PATIENCE_SECONDS)
+        record(work)
+
+    monkeypatch.setattr(followers.applications.payments_view, "record_batch", stuck)
+    first = process.create_payment("10.00", "SAR", "Tea")
+    with capture_logs():
+        followers.start()
+        try:
+            assert is_stuck.wait(PATIENCE_SECONDS)
+            second = process.create_payment("10.00", "SAR", "Tea")
+            until(lambda: len(saga_starts(process)) == 2, "the sagas, beside a view that is stuck")
+            let_go.set()
+            until(lambda: process.lag() == 0, "the view to catch up")
+        finally:
+            let_go.set()
+            followers.stop()
+    assert sorted(saga_starts(process)) == sorted([first, second])
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_thread_that_dies_is_replaced(
+    persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process, followers = idle(persistence), Followers(persistence, "p-1")
+    deaths: list[str] = []
+    take = FollowerTurns.take
+
+    def deadly(turns: FollowerTurns) -> bool:
+        if not deaths:
+            deaths.append(turns.name)
+            raise SystemExit
+        return take(turns)
+
+    monkeypatch.setattr(FollowerTurns, "take", deadly)
+    payment_id = process.create_payment("10.00", "SAR", "Tea")
+    with capture_logs():
+        followers.start()
+        try:
+            until(lambda: saga_starts(process) == [payment_id], "the saga")
+        finally:
+            followers.stop()
+    assert len(deaths) == 1
+
+
+def test_what_a_follower_passed_over_is_recorded_at_the_latest_when_it_stops(
+    persistence: PostgresPersistence, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("system.turns.PASSED_OVER_SECONDS", 3600.0)
+    process = idle(persistence)
+
+    def position_of_webhooks() -> int | None:
+        return process.applications.webhooks.recorder.max_tracking_id("PaymentSagas")
+
+    def is_on_the_agenda() -> bool:
+        with persistence.connection() as connection:
+            return bool(connection.execute("SELECT 1 FROM agenda").fetchall())
+
+    with following(persistence):
+        process.create_payment("10.00", "SAR", "Tea")
+        until(is_on_the_agenda, "the followers, of which Webhooks has nothing to do")
+        assert position_of_webhooks() is None
+    assert position_of_webhooks() == process.applications.sagas.recorder.max_notification_id()

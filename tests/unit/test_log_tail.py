@@ -1,0 +1,71 @@
+"""Followers of one log share what one of them has read, and each still sees every event once."""
+
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from system.log_tail import LogTail
+from system.persistence.memory import MemoryRecorder, MemoryTables
+
+
+class CountingRecorder(MemoryRecorder):
+    """A log in memory that counts how often it is read."""
+
+    reads = 0
+
+    def select_notifications(self, *args: Any, **kwargs: Any) -> Any:
+        self.reads += 1
+        return super().select_notifications(*args, **kwargs)
+
+
+def log_of(events: int) -> tuple[LogTail, CountingRecorder]:
+    """A log with so many events, and its tail."""
+    recorder = CountingRecorder(MemoryTables())
+    append(recorder, events)
+    log: Any = SimpleNamespace(recorder=recorder)
+    return LogTail(log), recorder
+
+
+def append(recorder: CountingRecorder, events: int) -> None:
+    """Adds events to the log."""
+    known = recorder.max_notification_id() or 0
+    for number in range(known, known + events):
+        recorder.insert_events([StoredEvent(UUID(int=number), 1, "t", b"")])
+
+
+def test_what_one_follower_has_read_the_others_do_not_read_again() -> None:
+    tail, recorder = log_of(5)
+    pages = [[n.id for n in tail.after(position, 10)] for position in (0, 0, 3)]
+    assert pages == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [4, 5]]
+    assert recorder.reads == 1
+
+
+def test_news_behind_the_page_are_read() -> None:
+    tail, recorder = log_of(2)
+    assert len(tail.after(0, 10)) == 2
+    assert tail.after(2, 10) == []
+    append(recorder, 1)
+    assert [n.id for n in tail.after(2, 10)] == [3]
+
+
+@given(
+    steps=st.lists(st.tuples(st.integers(0, 2), st.integers(1, 4), st.integers(0, 3)), max_size=40)
+)
+def test_each_follower_sees_every_event_once_and_in_order(
+    steps: list[tuple[int, int, int]],
+) -> None:
+    tail, recorder = log_of(1)
+    seen: list[list[int]] = [[], [], []]
+    for follower, limit, new in steps:
+        append(recorder, new)
+        position = seen[follower][-1] if seen[follower] else 0
+        page = [n.id for n in tail.after(position, limit)]
+        assert len(page) <= limit
+        assert page or position == recorder.max_notification_id()
+        seen[follower] += page
+    for ids in seen:
+        assert ids == list(range(1, len(ids) + 1))
