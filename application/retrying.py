@@ -36,6 +36,17 @@ class RetryBudget:
             return True
 
 
+class _BudgetSpent(tenacity.stop.stop_base):
+    """Stops when the budget has no repetition left. Asked last, so that only one that is made is
+    paid for."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+
+    def __call__(self, _state: tenacity.RetryCallState) -> bool:
+        return not self._budget.spend()
+
+
 class Retrying:
     """Repeats calls that change nothing while their outcome is unknown.
 
@@ -64,7 +75,7 @@ class Retrying:
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(attempts_max)
             | tenacity.stop_before_delay(deadline_ms / 1000)
-            | self._stop_without_budget,
+            | _BudgetSpent(self._budget),
             wait=self._wait,
             retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Unknown)),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
@@ -75,10 +86,6 @@ class Retrying:
         """The first outcome that is not unknown, or the last one."""
         self._budget.earn()
         return self._retrying.copy()(ask)
-
-    def _stop_without_budget(self, _state: tenacity.RetryCallState) -> bool:
-        """Asked last, so that only a repetition that is made is paid for."""
-        return not self._budget.spend()
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         highest = min(self._base_s * 2.0 ** (state.attempt_number - 1), self._max_s)
