@@ -197,7 +197,7 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         its wait begins anew; that is no transition, and the listeners do not hear of it."""
         with self._changing() as now:
             if self.opened:
-                self._await_retry(now, self._reset_timeout)
+                self._await_retry(now, None)
             else:
                 self._machine.enter(CircuitState.OPEN, now)
 
@@ -259,15 +259,14 @@ class EventDrivenCircuitBreaker(GuardedCalls):
             self._take_as_told()
         if is_news and self.closed:
             self._start_afresh(now)
-        if self.opened and next_retry_time:
-            wait = next_retry_time - self._wall_now()
-            self._await_retry(now, min(wait, self._reset_timeout))
-        elif self.opened and is_news:
-            self._await_retry(now, self._reset_timeout)
+        if self.opened and (is_news or next_retry_time):
+            self._await_retry(now, next_retry_time)
 
-    def _await_retry(self, now: float, wait: timedelta) -> None:
-        self._retry_time = self._wall_now() + wait
-        self._machine.wait_for(now, wait.total_seconds())
+    def _await_retry(self, now: float, retry_time: datetime | None) -> None:
+        wall_now = self._wall_now()
+        latest = wall_now + self._reset_timeout
+        self._retry_time = min(retry_time or latest, latest)
+        self._machine.wait_for(now, (self._retry_time - wall_now).total_seconds())
 
     def _admit(self) -> Ticket:
         with self._changing() as now:
