@@ -73,6 +73,10 @@ def _opened(sealed: Sealed, vault: Vault) -> Any:
 def data_of(event: PaySagaAggregate.Event, opener: Opener) -> dict[str, Any]:
     """The `data` of an envelope. Types that the contract spells out have their own rule; the
     others show their fields in camelCase."""
+    return _fields(event, opener)
+
+
+def _fields(event: PaySagaAggregate.Event, opener: Opener) -> dict[str, Any]:
     return {
         camel_case(name): public_value(value, opener)
         for name, value in vars(event).items()
@@ -176,6 +180,13 @@ def _(event: Webhook.Received, opener: Opener) -> dict[str, Any]:
         "ipAddress": event.ip_address,
         "headers": event.headers,
     }
+
+
+@data_of.register(Webhook.Repeated)
+@data_of.register(Webhook.Matched)
+@data_of.register(Webhook.Replayed)
+def _(event: PaySagaAggregate.Event, opener: Opener) -> dict[str, Any]:
+    return {"webhookId": str(event.originator_id), **_fields(event, opener)}
 
 
 @data_of.register

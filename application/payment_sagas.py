@@ -37,6 +37,14 @@ class PaymentSagas(EventLog[PaymentSaga]):
         """
         self.change(saga_id, lambda saga: self.decider(saga).reach_deadline(deadline), rows)
 
+    def hurry(self, saga_id: UUID, reason: str) -> None:
+        """Lets a saga that waits for its customer ask earlier; see `SagaDecider.hurry`.
+
+        Raises:
+            AggregateNotFoundError: there is no such saga.
+        """
+        self.change(saga_id, lambda saga: self.decider(saga).hurry(reason))
+
     def retry(self, saga_id: UUID, actor: str) -> PaymentSaga:
         """An operator lets a parked saga try again; harmless when it is not parked.
 

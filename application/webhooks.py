@@ -1,6 +1,6 @@
 """The log of notifications that gateways sent us."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -9,8 +9,11 @@ from eventsourcing.persistence import IntegrityError
 from application.event_log import EventLog
 from application.payment_gateway import GatewayNotification, Unreadable
 from application.ports import Clock, Persistence
+from application.rows import RowChange
 from application.vault import Vault
-from domain.webhook import Webhook
+from domain.gateway_report import GatewayReport
+from domain.money import written
+from domain.webhook import UNKNOWN_PAYMENT, Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
 
@@ -35,14 +38,29 @@ class Webhooks(EventLog[Webhook]):
     ) -> UUID:
         """Records a verified notification and returns its id; the saga works afterwards.
 
-        The same bytes are the same webhook: a repetition is recorded as such and has no second
-        effect. `payment_id` is the payment that it speaks of; without one, or when nothing can be
-        relied on in it, the webhook has failed at once.
+        What says the same is the same webhook, see `webhook_id_of`: a repetition is recorded as
+        such and has no second effect. `payment_id` is the payment that it speaks of; without one,
+        or when nothing can be relied on in it, the webhook has failed at once.
         """
-        webhook_id = uuid5(WEBHOOK_NAMESPACE, sha256(body).hexdigest())
-        said = notification.report
+        digest = sha256(body).hexdigest()
+        webhook_id = webhook_id_of(notification.report, digest)
+        webhook = self._received(webhook_id, notification, headers, ip_address, payment_id)
+        try:
+            self.record(webhook)
+        except IntegrityError:
+            self.change(webhook_id, lambda webhook: _see_again(webhook, digest, payment_id))
+        return webhook_id
+
+    def _received(
+        self,
+        webhook_id: UUID,
+        notification: GatewayNotification,
+        headers: Mapping[str, str],
+        ip_address: str | None,
+        payment_id: UUID | None,
+    ) -> Webhook:
+        said, personal = notification.report, notification.personal
         subject = f"payment:{payment_id or webhook_id}"
-        personal = notification.personal
         webhook = Webhook.receive(
             webhook_id,
             payment_id=payment_id,
@@ -57,9 +75,39 @@ class Webhooks(EventLog[Webhook]):
         if isinstance(said, Unreadable):
             webhook.fail(f"unreadable: {said.reason}")
         elif payment_id is None:
-            webhook.fail("unknown_payment")
-        try:
-            self.record(webhook)
-        except IntegrityError:
-            self.change(webhook_id, Webhook.see_again)
-        return webhook_id
+            webhook.fail(UNKNOWN_PAYMENT)
+        return webhook
+
+    def match(self, webhook_id: UUID, payment_id: UUID, rows: Sequence[RowChange] = ()) -> Webhook:
+        """The payment of a webhook has turned up; harmless when it was known before.
+
+        Raises:
+            AggregateNotFoundError: there is no such webhook.
+        """
+        return self.change(webhook_id, lambda webhook: webhook.match(payment_id), rows)
+
+    def replay(self, webhook_id: UUID, actor: str, payment_id: UUID | None) -> Webhook:
+        """An operator has the saga told again; harmless however often.
+
+        Raises:
+            AggregateNotFoundError: there is no such webhook.
+            WebhookUnreadable, PaymentUnknown: see `Webhook.replay`.
+        """
+        return self.change(webhook_id, lambda webhook: webhook.replay(actor, payment_id))
+
+
+def webhook_id_of(said: GatewayReport | Unreadable, body_digest: str) -> UUID:
+    """The id of a notification, the same for all that say the same: the same transaction, type
+    and status (PayTabs, section 7.5), and of the same money. Where that is not clear only the
+    same bytes are the same notification."""
+    if isinstance(said, Unreadable) or not said.is_clear:
+        return uuid5(WEBHOOK_NAMESPACE, body_digest)
+    amount = written(said.amount) if said.amount else ""
+    what = (*said.identity, amount, said.cart_id, said.previous_ref or "")
+    return uuid5(WEBHOOK_NAMESPACE, "|".join(what))
+
+
+def _see_again(webhook: Webhook, body_digest: str, payment_id: UUID | None) -> None:
+    webhook.see_again(body_digest)
+    if payment_id is not None:
+        webhook.match(payment_id)

@@ -31,6 +31,8 @@ class PaymentEventType(StrEnum):
     PAYMENT_REFUNDED = "payment.refunded"
     WEBHOOK_RECEIVED = "webhook.received"
     WEBHOOK_REPEATED = "webhook.repeated"
+    WEBHOOK_MATCHED = "webhook.matched"
+    WEBHOOK_REPLAYED = "webhook.replayed"
     WEBHOOK_PROCESSED = "webhook.processed"
     WEBHOOK_FAILED = "webhook.failed"
     CIRCUIT_BREAKER_WATCHED = "circuit_breaker.watched"
@@ -52,6 +54,7 @@ class PaymentEventType(StrEnum):
     SAGA_GATEWAY_CALL_REQUESTED = "saga.gateway_call_requested"
     SAGA_GATEWAY_CALL_ANSWERED = "saga.gateway_call_answered"
     SAGA_NOTIFICATION_HANDLED = "saga.notification_handled"
+    SAGA_HURRIED = "saga.hurried"
     SAGA_REPORT_DOUBTED = "saga.report_doubted"
     SAGA_DEADLINE_SET = "saga.deadline_set"
     SAGA_DEADLINE_REACHED = "saga.deadline_reached"
@@ -112,6 +115,10 @@ class EventContext:
 
     metadata: Metadata
     now: datetime
+
+    def correlated(self, correlation_id: str) -> "EventContext":
+        """The same cause and time, as part of what another request began."""
+        return replace(self, metadata=replace(self.metadata, correlation_id=correlation_id))
 
 
 _context: ContextVar[EventContext] = ContextVar("event_context")

@@ -87,6 +87,12 @@ class GatewayReport:
         """What makes two notifications the same one (PayTabs, section 7.5)."""
         return (self.transaction_ref, self.kind, self.status)
 
+    @property
+    def is_clear(self) -> bool:
+        """True when its kind and its status are ones that we know."""
+        is_known = self.kind is not TransactionKind.UNKNOWN
+        return is_known and self.status is not TransactionStatus.UNKNOWN
+
 
 def cart_id_for(payment_id: UUID, purpose: str, number: int) -> str:
     """The cart id of one request to the gateway, derived so that it can be found again.

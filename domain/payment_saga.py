@@ -157,6 +157,16 @@ class PaymentSaga(PaySagaAggregate):
         def apply(self, aggregate: "PaymentSaga") -> None:
             """Nothing changes: the report itself is applied by the events that follow."""
 
+    class Hurried(Event):
+        """The customer seems to be done: the saga asks earlier, see the deadline that follows."""
+
+        event_type = PaymentEventType.SAGA_HURRIED
+        priority = Priority.LOW
+        reason: str
+
+        def apply(self, aggregate: "PaymentSaga") -> None:
+            aggregate.times_hurried += 1
+
     class ReportDoubted(Event):
         event_type = PaymentEventType.SAGA_REPORT_DOUBTED
         priority = Priority.CRITICAL
@@ -402,6 +412,7 @@ class PaymentSaga(PaySagaAggregate):
         self.page_opened_at: datetime | None = None
         self.page_expires_at: datetime | None = None
         self.deadlines: dict[Deadline, datetime] = {}
+        self.times_hurried = 0
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}
         self.is_closing = False
@@ -434,17 +445,6 @@ class PaymentSaga(PaySagaAggregate):
             capture=capture,
             open_until=open_until,
         )
-
-    @property
-    def carts_with_pages(self) -> list[str]:
-        """The carts for which there may be a page: all but those that the gateway refused."""
-        return [
-            call.cart_id
-            for call in self.calls.values()
-            if call.operation is Operation.OPEN_PAGE
-            and call.cart_id
-            and call.call_id not in self.refused
-        ]
 
     @property
     def money_known(self) -> list[GatewayReport]:

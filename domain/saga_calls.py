@@ -68,6 +68,17 @@ class SagaCalls:
             self.trigger(PaymentSaga.DeadlineCleared, deadline=deadline, due_at=due_at)
 
     @property
+    def carts_with_pages(self) -> list[str]:
+        """The carts for which there may be a page: all but those that the gateway refused."""
+        return [
+            call.cart_id
+            for call in self.saga.calls.values()
+            if call.operation is Operation.OPEN_PAGE
+            and call.cart_id
+            and call.call_id not in self.saga.refused
+        ]
+
+    @property
     def is_opening_page(self) -> bool:
         """True while a request for a page has no answer yet."""
         return any(
@@ -99,7 +110,7 @@ class SagaCalls:
             and call.call_id not in self.saga.answered
             and call.not_after is None
         }
-        for cart_id in [cart for cart in self.saga.carts_with_pages if cart not in asked]:
+        for cart_id in [cart for cart in self.carts_with_pages if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:

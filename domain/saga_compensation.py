@@ -37,7 +37,7 @@ class SagaCompensation:
         self._calls.clear_deadlines()
         if closing is None:
             self._calls.trigger(PaymentSaga.RecordClosed, step=Step.CREATE_RECORD)
-        if closing is None or closing.report is None or len(self._saga.carts_with_pages) > 1:
+        if closing is None or closing.report is None or len(self._calls.carts_with_pages) > 1:
             self.watch_for_late_money()
         self.proceed()
 
@@ -116,7 +116,7 @@ class SagaCompensation:
         """A page cannot be called back: whoever still has one may pay until it is over."""
         has_money = self._saga.settlement or self._saga.authorization
         is_usable = self._saga.page_opened_at and not has_money
-        if is_usable or len(self._saga.carts_with_pages) > 1:
+        if is_usable or len(self._calls.carts_with_pages) > 1:
             late_at = self._opened_at + self._calls.timings.late_money_after
             self._calls.set_deadline(Deadline.LATE_MONEY, max(self._calls.now, late_at))
 

@@ -22,6 +22,9 @@ from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, SagaStatus, SagaTimings, Step, StepStatus
 from domain.saga_values import Closing
 
+HURRIES_MAX = 5
+"""How often one saga may be made to ask early: anybody can come to the return address."""
+
 
 class SagaDecider:
     """Decides for one saga. `gateway` is the provider's name, recorded with the page."""
@@ -129,6 +132,17 @@ class SagaDecider:
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
         self._conclude()
 
+    def hurry(self, reason: str) -> None:
+        """The customer seems to be done: unless the gateway tells us first, it is asked soon."""
+        due_at = self.saga.deadlines.get(Deadline.RECONCILE)
+        soon = self.now + self.timings.hurry_after
+        if due_at is None or due_at <= soon or not self.saga.is_running(Step.AWAIT_CUSTOMER):
+            return
+        if self.saga.times_hurried < HURRIES_MAX:
+            self._trigger(PaymentSaga.Hurried, reason=reason)
+            self._trigger(PaymentSaga.DeadlineCleared, deadline=Deadline.RECONCILE, due_at=due_at)
+            self._calls.set_deadline(Deadline.RECONCILE, soon)
+
     @property
     def _is_awaiting_customer(self) -> bool:
         return any(
@@ -200,7 +214,7 @@ class SagaDecider:
     def _ask(self, deadline: Deadline) -> None:
         """Asks about the customer's page; in the end about all there are, if there are more."""
         is_only_page = (
-            len(self.saga.carts_with_pages) == 1 and self.saga.transaction_ref is not None
+            len(self._calls.carts_with_pages) == 1 and self.saga.transaction_ref is not None
         )
         if deadline is Deadline.LATE_MONEY and not is_only_page:
             self._calls.ask_carts()

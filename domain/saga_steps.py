@@ -87,6 +87,8 @@ class SagaTimings:
 
     page_ttl: timedelta = timedelta(minutes=20)
     reconcile_after: timedelta = timedelta(seconds=60)
+    hurry_after: timedelta = timedelta(seconds=5)
+    """How long a callback may take when the customer is back already, before the saga asks."""
     expiry_grace: timedelta = timedelta(seconds=60)
     """How long after the page's end the gateway may still be closing it."""
     late_money_after: timedelta = timedelta(minutes=70)

@@ -23,12 +23,15 @@ from system.circuits import Circuits
 from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
+from system.payment_finder import PaymentFinder
+from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
 from system.runner import Runner
 from system.work_item import WorkKind
 
 DEADLINE_THREADS = 4
+MATCH_THREADS = 1
 QUERY_DEADLINE_MS = 60_000
 """How long a query may take in all, with its repetitions; afterwards the saga decides."""
 BULKHEAD_SHARE = 0.75
@@ -68,13 +71,18 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
     )
 
 
+def build_finder(applications: Applications, persistence: PostgresPersistence) -> PaymentFinder:
+    """Finds payments by cart in their log, by transaction in the view."""
+    return PaymentFinder(applications.payments, PaymentQueries(persistence).payment_of)
+
+
 def build_gateway(settings: Settings) -> GuardedGateway:
     """PayTabs behind its circuit breaker.
 
     Raises:
         InvalidSettings: there is no PayTabs profile.
     """
-    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_server_key
+    profile_id, server_key = settings.paytabs_profile_id, settings.paytabs_request_key
     base_url = settings.gateway_url
     if profile_id is None or server_key is None or base_url is None:
         raise InvalidSettings(
@@ -83,9 +91,7 @@ def build_gateway(settings: Settings) -> GuardedGateway:
                 "(`paysaga serve` brings a simulator when there is none)"
             ]
         )
-    config = PayTabsConfig(
-        profile_id=profile_id, server_key=server_key.get_secret_value(), base_url=base_url
-    )
+    config = PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
     retrying = Retrying(
         settings.retry_max_attempts,
         settings.retry_base_delay_ms,
@@ -150,12 +156,14 @@ class Worker:
                 notifier=self._merchants(settings),
                 to_json=write_json,
                 public_url=settings.base_url,
+                finder=build_finder(self._applications, self._persistence),
             ),
             self._applications.clock,
             threads={
                 WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
                 WorkKind.CONFIRMATION: settings.dispatcher_threads,
                 WorkKind.SAGA_DEADLINE: DEADLINE_THREADS,
+                WorkKind.WEBHOOK_MATCH: MATCH_THREADS,
                 WorkKind.INSTALMENT: DEADLINE_THREADS,
             },
             worker=name,

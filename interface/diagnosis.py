@@ -142,14 +142,14 @@ def _followers(connection: psycopg.Connection) -> Iterator[Check]:
 
 
 def _gateway(settings: Settings) -> Check:
-    profile_id, key = settings.paytabs_profile_id, settings.paytabs_server_key
+    profile_id, key = settings.paytabs_profile_id, settings.paytabs_request_key
     if profile_id is None or key is None or settings.gateway_url is None:
         advice = f"set {PREFIX}PAYTABS_PROFILE_ID, _SERVER_KEY and _REGION, or run `paysaga serve`"
         return Check("gateway", False, "there is no PayTabs profile", advice)
     try:
         config = PayTabsConfig(
             profile_id=profile_id,
-            server_key=key.get_secret_value(),
+            server_key=key,
             base_url=settings.gateway_url,
             connect_timeout_seconds=GATEWAY_TIMEOUT_SECONDS,
             total_timeout_seconds=GATEWAY_TIMEOUT_SECONDS,

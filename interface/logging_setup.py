@@ -74,11 +74,10 @@ def configure_logging(settings: Settings, role: str) -> None:
 def secrets_of(settings: Settings) -> tuple[str, ...]:
     """Every secret in the settings, longest first, for what must not be shown."""
     password = str(conninfo_to_dict(settings.database_url or "").get("password") or "")
-    server_key = settings.paytabs_server_key
     found = {
         *(key.secret.get_secret_value() for key in settings.api_keys),
         *settings.confirmation_secrets,
-        server_key.get_secret_value() if server_key else "",
+        *(key.secret for key in settings.paytabs_server_keys),
         password,
     }
     return tuple(sorted((s for s in found if len(s) >= SECRET_LENGTH_MIN), key=len, reverse=True))

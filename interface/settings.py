@@ -28,6 +28,7 @@ from application.breaker_values import COUNT, PERCENT, TIME_MS, TRIALS, WINDOW_M
 from domain.saga_steps import SagaTimings
 from interface.paytabs.config import TOTAL_TIMEOUT_SECONDS
 from interface.paytabs.regions import BASE_URLS, base_url_for
+from interface.paytabs.server_keys import ServerKey, read_server_keys
 
 PREFIX = "PAYSAGA_"
 
@@ -139,7 +140,9 @@ class Settings(BaseSettings):
         0, ge=0, description="Requests that one API key may send in a minute; 0: any number."
     )
     paytabs_profile_id: int | None = Field(None, description="The PayTabs profile.")
-    paytabs_server_key: SecretStr | None = Field(None, description="Its server key.")
+    paytabs_server_key: SecretStr | None = Field(
+        None, description="Its server key; several separated by spaces while rotating."
+    )
     paytabs_region: str | None = Field(None, description=f"One of {', '.join(BASE_URLS)}.")
     paytabs_base_url: str | None = Field(None, description="Instead of a region.")
     paytabs_page_ttl_minutes: int = Field(20, ge=1, le=1440, description="Life of a page.")
@@ -230,6 +233,13 @@ class Settings(BaseSettings):
             raise ValueError("expected base64 after whsec_")
         return value
 
+    @field_validator("paytabs_server_key")
+    @classmethod
+    def _check_server_key(cls, value: SecretStr | None) -> SecretStr | None:
+        if value:
+            read_server_keys(value.get_secret_value())
+        return value
+
     @model_validator(mode="after")
     def _check_paytabs(self) -> Self:
         given = [self.paytabs_profile_id, self.paytabs_server_key]
@@ -237,6 +247,8 @@ class Settings(BaseSettings):
             raise ValueError("PAYTABS_PROFILE_ID and PAYTABS_SERVER_KEY belong together")
         if all(given) and not (self.paytabs_region or self.paytabs_base_url):
             raise ValueError("a PayTabs profile needs PAYTABS_REGION or PAYTABS_BASE_URL")
+        if all(given) and not self.paytabs_server_keys[0].may_sign_for(self.paytabs_profile_id):
+            raise ValueError("the first of PAYTABS_SERVER_KEY must be PAYTABS_PROFILE_ID's own")
         return self
 
     @property
@@ -271,6 +283,18 @@ class Settings(BaseSettings):
                 ]
             )
         return self.database_url
+
+    @property
+    def paytabs_server_keys(self) -> tuple[ServerKey, ...]:
+        """The active keys; the first authorizes our own requests, all verify what comes."""
+        key = self.paytabs_server_key
+        return read_server_keys(key.get_secret_value()) if key else ()
+
+    @property
+    def paytabs_request_key(self) -> str | None:
+        """The key of our own requests; None when there is no profile."""
+        keys = self.paytabs_server_keys
+        return keys[0].secret if keys else None
 
     @property
     def confirmation_secrets(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 LOG_NAMES: tuple[str, ...] = tuple(PAYSAGA.nodes)
 """The names of all applications; each has its log under that name."""
@@ -51,6 +52,7 @@ class Applications:
         self.agenda = Agenda(persistence, clock)
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
+        self.webhooks_view = WebhooksView(persistence, clock)
         self.confirmations_view = ConfirmationsView(persistence, clock)
         self.contracts_view = ContractsView(persistence, clock)
         self.by_name: dict[str, EventLog[Any]] = {

@@ -14,6 +14,7 @@ from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
+from system.projections.webhooks_view import WebhooksView
 
 PAYSAGA = System(
     pipes=[
@@ -26,9 +27,11 @@ PAYSAGA = System(
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],
         [ConfirmationsFollower, Agenda],
+        [WebhooksFollower, Agenda],
         [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        [WebhooksFollower, WebhooksView],
         [ConfirmationsFollower, ConfirmationsView],
         [ContractsFollower, ContractsView],
     ]

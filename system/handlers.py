@@ -28,6 +28,8 @@ from domain.payment_saga import Call
 from domain.saga_steps import Deadline
 from system.applications import Applications
 from system.followers.confirmations import Told
+from system.payment_finder import PaymentFinder
+from system.webhook_matching import WebhookMatchHandler
 from system.work_item import WorkItem, WorkKind
 
 Handler = Callable[[WorkItem], None]
@@ -227,9 +229,11 @@ def handlers(
     notifier: MerchantNotifier,
     to_json: Callable[[Any], bytes],
     public_url: str,
+    finder: PaymentFinder,
 ) -> Mapping[WorkKind, Handler]:
     """The handler of each kind of work."""
     return {
+        WorkKind.WEBHOOK_MATCH: WebhookMatchHandler(applications, finder),
         WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url),
         WorkKind.SAGA_DEADLINE: SagaDeadlineHandler(applications),
         WorkKind.INSTALMENT: InstalmentHandler(applications),

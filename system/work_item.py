@@ -17,6 +17,7 @@ class WorkKind(StrEnum):
     GATEWAY_CALL = "gateway_call"
     SAGA_DEADLINE = "saga_deadline"
     CONFIRMATION = "confirmation"
+    WEBHOOK_MATCH = "webhook_match"
     INSTALMENT = "instalment"
 
 

@@ -7,13 +7,10 @@ from urllib.parse import quote
 import click
 
 from interface.cli.api_client import ApiClient
-from interface.cli.failures import CommandFailed
+from interface.cli.lists import PAGE_SIZE_MAX, all_pages, given, read, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
-from interface.json_text import read_json, write_json
 
 PATH = "/v1/payments"
-PAGE_SIZE_MAX = 100
-PAGES_MAX = 100_000
 STATUSES = (
     "initiated",
     "processing",
@@ -99,13 +96,13 @@ def create(
         "callbackUrl": options["callback_url"],
         "redirectUrl": options["redirect_url"],
         "contractId": options["contract_id"],
-        "clientInfo": _given({"name": options["client_name"], "email": options["client_email"]}),
+        "clientInfo": given({"name": options["client_name"], "email": options["client_email"]}),
         "metadata": dict(metadata),
     }
     with ApiClient.from_environment() as api:
         answer = api.post(
             PATH,
-            _given(body),
+            given(body),
             idempotency_key=idempotency_key,
             prefer="respond-async" if no_wait else None,
         )
@@ -122,7 +119,7 @@ def show(payment_id: str, version: int | None, as_of: str | None, is_json: bool)
     if version is not None and as_of is not None:
         raise click.UsageError("give either --version or --as-of")
     with ApiClient.from_environment() as api:
-        answer = api.get(_path(payment_id), _given({"version": version, "asOf": as_of}))
+        answer = api.get(_path(payment_id), given({"version": version, "asOf": as_of}))
     _show_payment(answer, is_json)
 
 
@@ -140,7 +137,7 @@ def show(payment_id: str, version: int | None, as_of: str | None, is_json: bool)
 @as_json
 def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str | None) -> None:
     """List payments, newest first."""
-    query = _given(
+    query = given(
         {
             "status": filters["status"],
             "contractId": filters["contract_id"],
@@ -154,11 +151,11 @@ def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str
         }
     )
     with ApiClient.from_environment() as api:
-        answer = _all_pages(api, query) if is_all else api.get(PATH, query)
+        answer = all_pages(api, PATH, query) if is_all else api.get(PATH, query)
     if is_json:
         show_json(answer)
     else:
-        _show_list(_read(answer))
+        _show_list(read(answer))
 
 
 @payments.command()
@@ -168,41 +165,19 @@ def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str
 def cancel(payment_id: str, reason: str | None, is_json: bool) -> None:
     """Cancel the payment ID. Money that arrives later is given back."""
     with ApiClient.from_environment() as api:
-        answer = api.post(f"{_path(payment_id)}/cancel", _given({"reason": reason}))
+        answer = api.post(f"{_path(payment_id)}/cancel", given({"reason": reason}))
     _show_payment(answer, is_json)
-
-
-def _given(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value not in (None, {})}
 
 
 def _path(payment_id: str) -> str:
     return f"{PATH}/{quote(payment_id, safe='')}"
 
 
-def _all_pages(api: ApiClient, query: dict[str, Any]) -> bytes:
-    found: list[Any] = []
-    for _ in range(PAGES_MAX):
-        page = _read(api.get(PATH, query))
-        found += page["data"]
-        if not page["nextCursor"]:
-            return write_json({"data": found, "nextCursor": None})
-        query = {**query, "cursor": page["nextCursor"]}
-    raise CommandFailed(f"there are more than {PAGES_MAX} pages: use filters")
-
-
-def _read(answer: bytes) -> Any:
-    try:
-        return read_json(answer)
-    except (ValueError, RecursionError):
-        raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
-
-
 def _show_payment(answer: bytes, is_json: bool) -> None:
     if is_json:
         show_json(answer)
         return
-    payment = _read(answer)
+    payment = read(answer)
     page, failure = payment["nextAction"] or {}, payment["failure"] or {}
     show_fields(
         {
@@ -242,5 +217,4 @@ def _show_list(page: Any) -> None:
             for payment in page["data"]
         ],
     )
-    if page["nextCursor"]:
-        click.echo(f"There are more: add --cursor {page['nextCursor']} or --all", err=True)
+    tell_of_more(page)

@@ -15,6 +15,7 @@ COMMANDS = {
     "worker": "roles",
     "simulator": "roles",
     "payments": "payments",
+    "webhooks": "webhooks",
     "confirmations": "confirmations",
     "listen": "listen",
     "projections": "projections",

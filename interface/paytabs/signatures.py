@@ -53,13 +53,14 @@ def _form_text(fields: Mapping[str, str]) -> str:
 
 
 def _signed_with_any(keys: Sequence[str], message: bytes, signature: object) -> bool:
-    if not _is_signature(signature):
+    if not is_signature(signature):
         return False
     matches = [hmac.compare_digest(sign_body(key, message), str(signature)) for key in keys if key]
     return any(matches)
 
 
-def _is_signature(value: object) -> bool:
+def is_signature(value: object) -> bool:
+    """True for what may be a signature: 64 lower-case hex digits (PayTabs, section 7.2)."""
     return (
         isinstance(value, str) and len(value) == SIGNATURE_LENGTH and _LOWER_HEX.issuperset(value)
     )

@@ -34,13 +34,13 @@ def run_simulator(settings: Settings) -> None:
 
 
 def _config(settings: Settings) -> SimulatorConfig:
-    profile_id, key = settings.paytabs_profile_id, settings.paytabs_server_key
+    profile_id, key = settings.paytabs_profile_id, settings.paytabs_request_key
     assert profile_id is not None
     assert key is not None
     try:
         return SimulatorConfig(
             profile_id=profile_id,
-            server_key=key.get_secret_value(),
+            server_key=key,
             controls_enabled=settings.simulator_controls,
             page_ttl_minutes=settings.paytabs_page_ttl_minutes,
             data_path=settings.data_dir / BOOKS_FILE,

@@ -20,6 +20,7 @@ from interface.bootstrap import open_persistence
 from interface.logging_setup import configure_logging
 from interface.roles.database_wait import told_database_errors, wait_for_database
 from interface.roles.lifetime import expected_parent, is_orphaned
+from interface.roles.patience import PatientWorker
 from interface.roles.unreadable_requests import answer_with_problems
 from interface.serve.ports import check_port
 from interface.settings import Settings
@@ -33,7 +34,8 @@ KEEP_ALIVE_SECONDS = 15
 GRACE_SECONDS = 10
 HANG_SECONDS = 60
 SOCKET_TIMEOUT_SECONDS = 30
-"""How long a client may stall in the middle of a request or of reading an answer."""
+"""How long a client may stall in the middle of a request or of reading an answer. One that sends a
+byte now and then is stopped by `PatientWorker`."""
 SPARE_CONNECTIONS = 1000
 """Kept-alive connections of each process beside those that are being served."""
 
@@ -122,7 +124,7 @@ def _options(settings: Settings) -> dict[str, Any]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "bind": f"{host}:{settings.port}",
-        "worker_class": "gthread",
+        "worker_class": PatientWorker,
         "workers": settings.web_workers,
         "threads": settings.web_threads,
         "worker_connections": settings.web_threads + SPARE_CONNECTIONS,
@@ -151,7 +153,7 @@ def _memory_folder() -> str:
 
 def _limit_stalling(arbiter: Arbiter) -> None:
     """Accepted connections inherit these limits from the listening socket; without them a client
-    that sends a byte now and then could hold a thread for ever."""
+    that sends nothing more could hold a thread for ever."""
     limit = struct.pack("@ll", SOCKET_TIMEOUT_SECONDS, 0)
     for listener in arbiter.LISTENERS:
         listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)

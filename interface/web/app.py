@@ -5,22 +5,25 @@ import atexit
 from flask import Response, g
 from flask_openapi3 import Info, OpenAPI
 
-from interface.bootstrap import build_applications, open_persistence
+from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
 from interface.web.health import health
+from interface.web.notifications import notifications
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
 from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
+from interface.web.way_back import way_back
 from interface.web.webhooks import webhooks
 from system.listener import Listener
 from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
+from system.persistence.webhook_queries import WebhookQueries
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -62,6 +65,8 @@ def create_app(settings: Settings) -> PaySagaApp:
         persistence=persistence,
         applications=applications,
         queries=PaymentQueries(persistence),
+        webhook_queries=WebhookQueries(persistence),
+        finder=build_finder(applications, persistence),
         contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
@@ -76,8 +81,10 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.register_api(payments)
     app.register_api(contracts)
     app.register_api(circuit_breakers)
+    app.register_api(notifications)
+    app.register_api(webhooks)
+    app.register_blueprint(way_back)
     app.register_api(confirmations)
-    app.register_blueprint(webhooks)
     app.register_blueprint(health)
     app.register_blueprint(reference)
     listener.start()

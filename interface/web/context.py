@@ -16,11 +16,13 @@ from interface.settings import Settings
 from interface.web.incident_limit import IncidentLimit
 from system.applications import Applications
 from system.listener import Listener
+from system.payment_finder import PaymentFinder
 from system.persistence.contract_queries import ContractQueries
 from system.persistence.log_function import Announcement
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
+from system.persistence.webhook_queries import WebhookQueries
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
@@ -123,6 +125,8 @@ class WebContext:
     persistence: PostgresPersistence
     applications: Applications
     queries: PaymentQueries
+    webhook_queries: WebhookQueries
+    finder: PaymentFinder
     contract_queries: ContractQueries
     waiter: PageWaiter
     circuits: CircuitBoard

@@ -1,4 +1,4 @@
-"""Payments, sagas and lists as the API shows them (contract 4)."""
+"""Payments, sagas, webhooks and lists as the API shows them (contract 4)."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -130,6 +130,28 @@ def _refund(refund: Mapping[str, Any]) -> Document:
     }
 
 
+def webhook_document(row: Mapping[str, Any]) -> Document:
+    """A webhook from a row of its view, or from something of the same shape."""
+    payment_id = row["payment_id"]
+    return {
+        "webhookId": str(row["webhook_id"]),
+        "provider": row["provider"],
+        "status": str(row["status"]),
+        "paymentId": str(payment_id) if payment_id else None,
+        "transactionRef": row["transaction_ref"],
+        "transactionKind": row["transaction_kind"],
+        "transactionStatus": row["transaction_status"],
+        "outcome": row["outcome"],
+        "reason": row["reason"],
+        "timesSeen": row["times_seen"],
+        "ipAddress": row["ip_address"],
+        "version": row["version"],
+        "receivedAt": timestamp(row["received_at"]),
+        "updatedAt": timestamp(row["updated_at"]),
+        "correlationId": row["correlation_id"],
+    }
+
+
 def saga_document(payment: Payment, saga: PaymentSaga | None) -> Document:
     """A payment's saga with its steps and deadlines; None: it has not begun yet."""
     if saga is None:
@@ -190,7 +212,7 @@ def place_of(cursor: str) -> Place:
         Problem: it is not one that we gave out.
     """
     try:
-        moment, _, payment_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
-        return Place(datetime.fromisoformat(moment), UUID(payment_id))
+        moment, _, row_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
+        return Place(datetime.fromisoformat(moment), UUID(row_id))
     except ValueError:
         raise invalid("/cursor", "send the nextCursor of an earlier answer as it came") from None

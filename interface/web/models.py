@@ -23,6 +23,7 @@ from pydantic.alias_generators import to_camel
 from domain.client import Address, ClientInfo
 from domain.confirmation import ConfirmationStatus
 from domain.payment_terms import PaymentStatus
+from domain.webhook import WebhookStatus
 
 URL_LENGTH_MAX = 2048
 DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
@@ -168,6 +169,26 @@ class PaymentPath(Model):
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
     payment_id: UUID
+
+
+class WebhookPath(Model):
+    """Which webhook."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    webhook_id: UUID
+
+
+class WebhookQuery(Model):
+    """Which webhooks to list; without a filter all of them, newest first."""
+
+    status: WebhookStatus | None = None
+    payment_id: UUID | None = None
+    transaction_ref: SearchText | None = None
+    received_from: AwareDatetime | None = None
+    received_to: AwareDatetime | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
 
 
 class ConfirmationPath(Model):

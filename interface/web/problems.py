@@ -56,6 +56,8 @@ KINDS: dict[str, Kind] = {
     "capture_exceeds_authorized": Kind(422, "More than was authorized cannot be captured"),
     "capture_pending": Kind(409, "Another capture is under way"),
     "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for something else"),
+    "webhook_unreadable": Kind(409, "The webhook says nothing to rely on"),
+    "unknown_payment": Kind(409, "No payment fits the webhook"),
     "refund_exceeds_captured": Kind(422, "More than was captured cannot be refunded"),
     "rate_limited": Kind(429, "The API key has sent too many requests"),
     "internal_error": Kind(500, "Something went wrong on our side"),

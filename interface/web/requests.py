@@ -19,6 +19,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from domain.event import EventContext, Metadata, acting
 from domain.keyed_request import KeyedCommand, serving
 from interface.json_text import read_json, write_json
+from interface.paytabs.cards import mask_card_numbers
 from interface.settings import ApiKey, Role
 from interface.web.context import web
 from interface.web.models import Model, OptionalBody
@@ -44,7 +45,7 @@ class JsonRequest(Request):
 
     def whole_body(self) -> bytes:
         """The body. One that comes in chunks, without its length, would otherwise be cut off
-        silently at the limit.
+        silently at the limit, and one whose connection broke would be taken for whole.
 
         Raises:
             RequestEntityTooLarge: it is longer than `MAX_CONTENT_LENGTH`.
@@ -55,6 +56,8 @@ class JsonRequest(Request):
             is_full = self.content_length is None and len(body) == self.max_content_length
             if is_full and self.environ["wsgi.input"].read(1):
                 raise RequestEntityTooLarge
+            if len(body) < (self.content_length or 0):
+                raise OSError("it is shorter than its Content-Length")
         except (OSError, ParseException) as error:
             raise Problem("bad_request", f"the body cannot be read to its end: {error}") from None
         return body
@@ -198,7 +201,7 @@ def _event_context() -> EventContext:
         user_id=_header("X-User-Id") or (g.api_key.name if g.api_key else None),
         session_id=_header("X-Session-Id"),
         ip_address=request.remote_addr,
-        user_agent=_header("User-Agent"),
+        user_agent=mask_card_numbers(_header("User-Agent") or "") or None,
         trace_id=trace.group(1) if trace else None,
         span_id=trace.group(2) if trace else None,
     )

@@ -1,127 +1,122 @@
-"""Notifications from PayTabs, and the customer's way back (contract 5)."""
+"""Webhooks over HTTP, for operators: list, show, and have the saga told again (contract 5)."""
 
-from dataclasses import replace
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from typing import Any
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError
-from flask import Blueprint, Response, redirect, render_template, request
-from werkzeug.wrappers import Response as BaseResponse
+from flask import Response, g
+from flask_openapi3 import APIBlueprint, Tag
 
-from application.payment_gateway import Unreadable
-from domain.event import EventContext, acting, current_context
-from domain.gateway_report import PROVIDER_PAYTABS, GatewayReport, payment_id_of
-from domain.payment import Payment
-from interface.paytabs import (
-    InvalidNotification,
-    parse_notification,
-    verify_body,
-    verify_form,
-)
+from application.envelope import data_of, envelope
+from application.event_log import replayed
+from domain.event import PaySagaAggregate
+from domain.webhook import Webhook
+from interface.settings import Role
 from interface.web.context import web
-from interface.web.documents import json_response
+from interface.web.documents import (
+    cursor_of,
+    json_response,
+    list_document,
+    place_of,
+    webhook_document,
+)
+from interface.web.models import NoMembers, WebhookPath, WebhookQuery
 from interface.web.problems import Problem
-from interface.web.requests import whole_body
+from interface.web.requests import needs
+from system.event_status import event_statuses
+from system.persistence.webhook_queries import WebhookFilter
 
-webhooks = Blueprint("webhooks", __name__, template_folder="templates")
+webhooks = APIBlueprint(
+    "webhooks",
+    __name__,
+    url_prefix="/v1/webhooks",
+    abp_tags=[Tag(name="webhooks", description="Notifications from the gateway")],
+    abp_security=[{"apiKey": []}],
+)
 
-KEPT_HEADERS = ("Content-Type", "User-Agent", "Content-Length")
-"""The headers of a notification that are stored: none of them is a secret."""
-
-HEADER_LENGTH_MAX = 256
-
-
-@webhooks.post(f"/v1/webhooks/{PROVIDER_PAYTABS}")
-def receive_notification() -> Response:
-    """Stores a signed notification and answers at once; the saga works afterwards. One that
-    cannot be read is stored too, as failed: the gateway would not send it better."""
-    body = whole_body()
-    signature = request.headers.get("Signature")
-    if not verify_body(_server_keys(), body, signature):
-        _note_wrong_signature("signature_wrong" if signature else "signature_missing")
-        raise Problem("invalid_signature", "sign the raw body with the profile's server key")
-    try:
-        notification = parse_notification(body, signature or "", web().applications.clock.now())
-    except InvalidNotification as error:
-        raise Problem("invalid_payload", str(error)) from None
-    payment = _payment_in(notification.report)
-    with acting(_in_the_payments_context(payment)):
-        webhook_id = web().applications.webhooks.receive(
-            notification,
-            body=body,
-            headers=_kept_headers(),
-            ip_address=request.remote_addr,
-            payment_id=payment.id if payment else None,
-        )
-    return json_response({"webhookId": str(webhook_id)})
+CONTENT = ("payload", "signature", "headers")
+"""What of a notification is shown in full, as in its event `webhook.received`."""
 
 
-def _note_wrong_signature(reason: str) -> None:
-    suppressed = web().incident_limit.admit(request.remote_addr)
-    if suppressed is None:
-        return
-    detail = {"reason": reason} | ({"suppressed": suppressed} if suppressed else {})
-    web().applications.operations.record_incident(
-        "webhook_signature", "high", request.remote_addr, detail
+@webhooks.get("")
+@needs(Role.READ)
+def list_webhooks(query: WebhookQuery) -> Response:
+    """List webhooks, newest first"""
+    wanted = WebhookFilter(
+        status=query.status.value if query.status else None,
+        payment_id=query.payment_id,
+        transaction_ref=query.transaction_ref,
+        received_from=query.received_from,
+        received_to=query.received_to,
     )
+    place = place_of(query.cursor) if query.cursor else None
+    rows = web().webhook_queries.list(wanted, query.limit + 1, place)
+    page = rows[: query.limit]
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["received_at"], last["webhook_id"]) if last else None
+    return json_response(list_document([webhook_document(row) for row in page], next_cursor))
 
 
-def _server_keys() -> list[str]:
-    key = web().settings.paytabs_server_key
-    return [key.get_secret_value()] if key else []
+@webhooks.get("/<uuid:webhook_id>")
+@needs(Role.READ)
+def get_webhook(path: WebhookPath) -> Response:
+    """Show a webhook: what came, and what became of it"""
+    return json_response(_document(path.webhook_id))
 
 
-def _kept_headers() -> dict[str, str]:
-    return {
-        name: request.headers[name][:HEADER_LENGTH_MAX]
-        for name in KEPT_HEADERS
-        if name in request.headers
+@webhooks.post("/<uuid:webhook_id>/replay")
+@needs(Role.ADMIN)
+def replay_webhook(path: WebhookPath, body: NoMembers) -> Response:
+    """Have the saga told again what a webhook says
+
+    It goes the way of a notification that has just come; the saga knows what it knows, so that
+    repeating it is harmless. A webhook whose payment was not known is matched first.
+    """
+    report = _replayed(_history(path.webhook_id)).report
+    payment = web().finder.find(report) if report else None
+    payment_id = payment.id if payment else None
+    web().applications.webhooks.replay(path.webhook_id, g.api_key.name, payment_id)
+    return json_response(_document(path.webhook_id))
+
+
+def _history(webhook_id: UUID) -> list[PaySagaAggregate.Event]:
+    history = web().applications.webhooks.history(webhook_id)
+    if not history:
+        raise Problem("not_found", "no webhook has this id: check it, or list /v1/webhooks")
+    return history
+
+
+def _replayed(history: list[PaySagaAggregate.Event]) -> Webhook:
+    webhook = replayed(None, history)
+    assert isinstance(webhook, Webhook)
+    return webhook
+
+
+def _document(webhook_id: UUID) -> dict[str, Any]:
+    """From the events: the view may be some milliseconds behind them."""
+    history = _history(webhook_id)
+    webhook, received = _replayed(history), history[0]
+    assert isinstance(received, Webhook.Received)
+    applications = web().applications
+    statuses = event_statuses(applications, applications.webhooks, webhook_id)
+    content = data_of(received, lambda _sealed: None)
+    report = webhook.report
+    row = {
+        **vars(webhook),
+        "webhook_id": webhook.id,
+        "version": webhook.version,
+        "transaction_ref": report.transaction_ref if report else None,
+        "transaction_kind": report.kind.value if report else None,
+        "transaction_status": report.status.value if report else None,
+        "ip_address": received.ip_address,
+        "received_at": received.timestamp,
+        "updated_at": webhook.modified_on,
+        "correlation_id": received.metadata.correlation_id,
     }
-
-
-def _payment_in(said: GatewayReport | Unreadable) -> Payment | None:
-    """The payment that a notification names by its cart, or else by a transaction: some methods
-    send no cart (PayTabs, section 10)."""
-    payment = _payment(payment_id_of(said.cart_id))
-    references = {ref for ref in (said.transaction_ref, said.previous_ref) if ref}
-    if payment is not None or not references:
-        return payment
-    return _payment(web().queries.payment_of(references))
-
-
-def _payment(payment_id: UUID | None) -> Payment | None:
-    try:
-        return web().applications.payments.get(payment_id) if payment_id else None
-    except AggregateNotFoundError:
-        return None
-
-
-def _in_the_payments_context(payment: Payment | None) -> EventContext:
-    """What a notification causes belongs together with what the payment's request caused."""
-    context = current_context()
-    if payment is None:
-        return context
-    metadata = replace(context.metadata, correlation_id=payment.correlation_id)
-    return replace(context, metadata=metadata)
-
-
-@webhooks.route(f"/v1/return/{PROVIDER_PAYTABS}/<uuid:payment_id>", methods=["GET", "POST"])
-def come_back(payment_id: UUID) -> BaseResponse | str:
-    """The browser comes back from the hosted page. Nothing is settled here: a browser is no
-    witness. Goes on to the payment's `redirectUrl`, or shows a plain page."""
-    whole_body()
-    sent = {**request.args.to_dict(), **request.form.to_dict()}
-    fields = {str(name): value for name, value in sent.items()}
-    if fields.get("signature") and not verify_form(_server_keys(), fields, frozenset()):
-        raise Problem("invalid_signature", "the form was not signed by the gateway")
-    payment = web().applications.payments.get(payment_id)
-    if payment.redirect_url is None:
-        return render_template("return.html", payment=payment)
-    return redirect(_with_outcome(payment.redirect_url, payment), 303)
-
-
-def _with_outcome(address: str, payment: Payment) -> str:
-    parts = urlsplit(address)
-    outcome = urlencode({"paymentId": str(payment.id), "status": payment.status.value})
-    query = f"{parts.query}&{outcome}" if parts.query else outcome
-    return urlunsplit(parts._replace(query=query))
+    return {
+        **webhook_document(row),
+        **{name: content[name] for name in CONTENT},
+        "events": [
+            envelope(event, applications.vault, statuses[event.originator_version])
+            for event in history
+        ],
+    }

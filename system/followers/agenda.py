@@ -1,6 +1,6 @@
 """The agenda: one row per piece of work that touches the world (design 5)."""
 
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -11,14 +11,18 @@ from domain.confirmation import Confirmation
 from domain.contract import Contract, instalment_payment_id
 from domain.event import PaySagaAggregate
 from domain.payment_saga import PaymentSaga
+from domain.webhook import UNKNOWN_PAYMENT, Webhook
 from system.followers.base import Projection
 from system.persistence.tables import AGENDA
 from system.work_item import WorkKind
 
+MATCH_AFTER = timedelta(seconds=2)
+"""When to look for the payment of a webhook that came before anybody knew it."""
+
 
 class Agenda(Projection):
-    """Follows PaymentSagas, Confirmations and Contracts. Never rebuilt: that would do the work
-    again.
+    """Follows PaymentSagas, Confirmations, Webhooks and Contracts. Never rebuilt: that would do
+    the work again.
 
     Rows go when the work is done, in the transaction that records its result; what is removed
     here is work that was called off.
@@ -49,6 +53,17 @@ class Agenda(Projection):
     @project.register
     def _(self, event: PaymentSaga.DeadlineCleared) -> list[RowChange]:
         return [Delete(AGENDA.name, (_deadline_id(event),))]
+
+    @project.register
+    def _(self, event: Webhook.Failed) -> list[RowChange]:
+        """Looks for the payment later. The column `payment_id` holds the webhook's own id: there
+        is no payment."""
+        if event.reason != UNKNOWN_PAYMENT:
+            return []
+        webhook_id = event.originator_id
+        due_at = event.timestamp + MATCH_AFTER
+        kind = WorkKind.WEBHOOK_MATCH
+        return [_due(event, webhook_id, kind, webhook_id, due_at=due_at)]
 
     @project.register
     def _(self, event: Confirmation.Requested) -> list[RowChange]:

@@ -31,6 +31,9 @@ HandedOver = (
 )
 """With the first of these a confirmation is delivered, or in the hands of its schedule."""
 
+Notified = Webhook.Received | Webhook.Matched | Webhook.Replayed
+"""A notification comes once, is matched with its payment later, or is told again: all the same."""
+
 FINAL_WORDS = frozenset(
     {
         PaymentEventType.PAYMENT_COMPLETED,
@@ -124,9 +127,13 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
         self._decider_for(event.payment_id, work).call_lost(event.originator_id)
 
     @policy.register
-    def _(self, event: Webhook.Received, work: Work) -> None:
-        if event.payment_id is not None and event.report is not None:
-            decider = self._decider_for(event.payment_id, work)
+    def _(self, event: Notified, work: Work) -> None:
+        if event.payment_id is None:
+            return
+        decider = self._decider_for(event.payment_id, work)
+        if event.report is None:
+            decider.hurry("notification_unreadable")
+        else:
             decider.notified(event.originator_id, event.report)
 
     @policy.register

@@ -68,8 +68,8 @@ class ConfirmationQueries:
             "payment_id": payment_id,
             "status": status,
             "limit": limit,
-            "after_time": after.created_at if after else None,
-            "after_id": after.payment_id if after else None,
+            "after_time": after.moment if after else None,
+            "after_id": after.row_id if after else None,
         }
         with self._persistence.connection() as connection:
             return connection.execute(query, parameters).fetchall()

@@ -38,7 +38,7 @@ class ContractQueries:
             parameters["payee_id"] = payee_id
         if after is not None:
             conditions.append(SQL("(created_at, aggregate_id) < (%(time)s, %(id)s)"))
-            parameters |= {"time": after.created_at, "id": after.payment_id}
+            parameters |= {"time": after.moment, "id": after.row_id}
         query = LIST.format(SQL(" AND ").join(conditions))
         with self._persistence.connection() as connection:
             return connection.execute(query, parameters).fetchall()

@@ -29,10 +29,10 @@ class PaymentFilter:
 
 @dataclass(frozen=True)
 class Place:
-    """A place in the list, newest first: after the payment with this time and id."""
+    """A place in a list, newest first: after the row with this time and id."""
 
-    created_at: datetime
-    payment_id: UUID
+    moment: datetime
+    row_id: UUID
 
 
 CONDITIONS: dict[str, Composable] = {
@@ -70,7 +70,7 @@ class PaymentQueries:
         conditions = [CONDITIONS[name] for name in parameters]
         if after is not None:
             conditions.append(SQL("(p.created_at, p.payment_id) < (%(after_time)s, %(after_id)s)"))
-            parameters |= {"after_time": after.created_at, "after_id": after.payment_id}
+            parameters |= {"after_time": after.moment, "after_id": after.row_id}
         where = SQL(" AND ").join(conditions) if conditions else SQL("true")
         with self._persistence.connection() as connection:
             rows = connection.execute(SELECT.format(where), {**parameters, "limit": limit})

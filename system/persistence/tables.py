@@ -104,6 +104,34 @@ SAGAS_VIEW = Table(
     indexes=("(payment_id)", "(status, updated_at DESC)"),
 )
 
+WEBHOOKS_VIEW = Table(
+    name="view_webhooks",
+    key=("webhook_id",),
+    columns={
+        "webhook_id": "uuid",
+        "provider": "text NOT NULL",
+        "status": "text NOT NULL",
+        "payment_id": "uuid",
+        "transaction_ref": "text",
+        "transaction_kind": "text",
+        "transaction_status": "text",
+        "outcome": "text",
+        "reason": "text",
+        "times_seen": "integer NOT NULL",
+        "ip_address": "text",
+        "version": "integer NOT NULL",
+        "received_at": "timestamptz NOT NULL",
+        "updated_at": "timestamptz NOT NULL",
+        "correlation_id": "text NOT NULL",
+    },
+    indexes=(
+        "(received_at DESC, webhook_id DESC)",
+        "(status, received_at DESC, webhook_id DESC)",
+        "(payment_id) WHERE payment_id IS NOT NULL",
+        "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+    ),
+)
+
 CONFIRMATIONS_VIEW = Table(
     name="view_confirmations",
     key=("confirmation_id",),
@@ -209,5 +237,6 @@ TABLES = {
         PAYMENTS_VIEW,
         REFUNDS_VIEW,
         SAGAS_VIEW,
+        WEBHOOKS_VIEW,
     )
 }

@@ -1,6 +1,7 @@
 """Runs all of PaySaga in one thread and in memory, on a virtual clock, from a seed."""
 
 import json
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ from application.payment_gateway import GatewayNotification
 from application.payments import NewPayment
 from application.vault import Vault
 from domain.event import EventContext, Metadata, acting
-from domain.gateway_report import GatewayReport, payment_id_of
+from domain.gateway_report import GatewayReport
 from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
@@ -21,7 +22,9 @@ from system.applications import Applications
 from system.dispatcher import perform
 from system.following import Following
 from system.handlers import handlers
+from system.payment_finder import PaymentFinder
 from system.persistence.memory import MemoryClientKeys, MemoryPersistence
+from system.persistence.tables import PAYMENTS_VIEW
 from system.testing.gateway_double import GatewayDouble
 from system.testing.merchant_double import MerchantDouble
 from system.testing.time_and_ids import SeededIds, VirtualClock
@@ -64,12 +67,14 @@ class SystemUnderTest:
         self.gateway = GatewayDouble(self.clock, self._notify)
         self.merchant = MerchantDouble()
         self.agenda = MemoryAgendaStore(self.persistence.tables)
+        self.finder = PaymentFinder(self.applications.payments, self._payment_with)
         self.handlers = handlers(
             self.applications,
             gateway=self.gateway,
             notifier=self.merchant,
             to_json=_to_json,
             public_url="https://paysaga.example",
+            finder=self.finder,
         )
         self.followings = [
             Following(follower, leader)
@@ -125,16 +130,33 @@ class SystemUnderTest:
             signature="0" * 64,
             received_at=self.clock.now(),
         )
-        payment_id = payment_id_of(report.cart_id)
-        is_known = payment_id is not None and bool(self.applications.payments.history(payment_id))
+        payment = self.finder.find(report)
         with self.acting("gateway"):
             return self.applications.webhooks.receive(
                 notification,
                 body=_to_json(payload),
                 headers={},
                 ip_address="203.0.113.9",
-                payment_id=payment_id if is_known else None,
+                payment_id=payment.id if payment else None,
             )
+
+    def _payment_with(self, transaction_refs: Collection[str]) -> UUID | None:
+        rows = self.persistence.tables.rows[PAYMENTS_VIEW.name]
+        known = {row.get("transaction_ref"): payment_id for (payment_id,), row in rows.items()}
+        return next((known[ref] for ref in sorted(transaction_refs) if ref in known), None)
+
+    def replay_webhook(self, webhook_id: UUID, actor: str = "operator") -> None:
+        """Has a saga told again, as `POST /v1/webhooks/{id}/replay` does."""
+        webhooks = self.applications.webhooks
+        report = webhooks.get(webhook_id).report
+        payment = self.finder.find(report) if report else None
+        with self.acting(actor):
+            webhooks.replay(webhook_id, actor, payment.id if payment else None)
+
+    def come_back(self, payment_id: UUID) -> None:
+        """The customer's browser comes back, as it does to `/v1/return/paytabs/{id}`."""
+        with self.acting("gateway"):
+            self.applications.sagas.hurry(PaymentSaga.create_id(payment_id), "customer_returned")
 
     def _notify(self, report: GatewayReport) -> None:
         self.receive(report)

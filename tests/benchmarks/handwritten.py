@@ -63,8 +63,8 @@ class Gateway:
     """PayTabs' page call over connections that are kept open."""
 
     def __init__(self, settings: Settings) -> None:
-        assert settings.paytabs_server_key is not None
-        self.key = settings.paytabs_server_key.get_secret_value()
+        assert settings.paytabs_request_key is not None
+        self.key = settings.paytabs_request_key
         self._settings = settings
         self._local = threading.local()
 

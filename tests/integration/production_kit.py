@@ -18,11 +18,12 @@ from application.payment_gateway import GatewayNotification
 from application.payments import NewPayment
 from application.vault import Vault
 from domain.event import EventContext, Metadata, acting
-from domain.gateway_report import GatewayReport, payment_id_of
+from domain.gateway_report import GatewayReport
 from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaTimings
+from interface.bootstrap import build_finder
 from interface.clock import RandomIds, SystemClock
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
@@ -131,6 +132,7 @@ class Production:
         self.agenda = PostgresAgendaStore(persistence)
         self.listener = Listener(persistence.conninfo)
         self.runner = Runner(self.applications, persistence, self.listener, name)
+        self.finder = build_finder(self.applications, persistence)
         self.dispatcher = Dispatcher(
             self.agenda,
             handlers(
@@ -139,6 +141,7 @@ class Production:
                 notifier=self.merchant,
                 to_json=_to_json,
                 public_url="https://paysaga.example",
+                finder=self.finder,
             ),
             SystemClock(),
             threads=dict.fromkeys(WorkKind, 2),
@@ -198,8 +201,7 @@ class Production:
     def receive(self, report: GatewayReport) -> UUID:
         """See `SystemUnderTest`."""
         payload = _to_json(public_value(report, lambda sealed: None))
-        payment_id = payment_id_of(report.cart_id)
-        is_known = payment_id is not None and bool(self.applications.payments.history(payment_id))
+        payment = self.finder.find(report)
         notification = GatewayNotification(
             self.gateway.name, report, json.loads(payload), {}, "0" * 64, SystemClock().now()
         )
@@ -209,8 +211,21 @@ class Production:
                 body=payload,
                 headers={},
                 ip_address="203.0.113.9",
-                payment_id=payment_id if is_known else None,
+                payment_id=payment.id if payment else None,
             )
+
+    def replay_webhook(self, webhook_id: UUID, actor: str = "operator") -> None:
+        """See `SystemUnderTest`."""
+        webhooks = self.applications.webhooks
+        report = webhooks.get(webhook_id).report
+        payment = self.finder.find(report) if report else None
+        with context():
+            webhooks.replay(webhook_id, actor, payment.id if payment else None)
+
+    def come_back(self, payment_id: UUID) -> None:
+        """See `SystemUnderTest`."""
+        with context():
+            self.applications.sagas.hurry(PaymentSaga.create_id(payment_id), "customer_returned")
 
     def _notify(self, report: GatewayReport) -> None:
         self.receive(report)

@@ -1,5 +1,6 @@
 """The roles as processes of their own: how they start without a database, and how they end."""
 
+import http.client
 import os
 import signal
 import socket
@@ -142,12 +143,15 @@ def test_a_request_line_or_header_beyond_the_limit_is_refused(web_url: str) -> N
 
 
 def test_connections_are_kept_for_the_next_request(web_url: str) -> None:
-    host, port = web_url.removeprefix("http://").split(":")
-    request = b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        for _ in range(2):
-            connection.sendall(request)
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+    connection = http.client.HTTPConnection(web_url.removeprefix("http://"), timeout=10)
+    connection.connect()
+    kept = connection.sock
+    for _ in range(2):
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"status":"ok"}')
+        assert connection.sock is kept
+    connection.close()
 
 
 @pytest.mark.parametrize("role", ["web", "simulator"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -268,7 +269,7 @@ def test_the_form_of_a_key_is_checked_wherever_something_is_changed(home: House,
     paths = changing_paths(home)
     assert len(paths) >= 8
     for rule in paths:
-        path = rule.replace("<path:name>", "paytabs")
+        path = re.sub("<int:[^>]+>", "1", rule.replace("<path:name>", "paytabs"))
         path = "/".join(str(uuid4()) if part.startswith("<") else part for part in path.split("/"))
         answer = api.request("POST", path, headers={"Idempotency-Key": "x" * 256})
         assert answer.status_code == 400, path

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import requests
+from pydantic import SecretStr
 
-from interface.paytabs import sign_body
+from interface.paytabs import sign_body, sign_form
 from interface.web.incident_limit import IN_ALL_MAX, PER_ADDRESS_MAX, IncidentLimit
 from tests.e2e.house import House, house_on
 from tests.integration.simulator_merchant import KEY
+from tests.unit.test_paytabs_signatures import BODY as VECTOR_BODY
+from tests.unit.test_paytabs_signatures import BODY_SIGNATURE as VECTOR_SIGNATURE
+from tests.unit.test_paytabs_signatures import FORM as VECTOR_FORM
 
 WAIT_SECONDS = 10
 
@@ -51,15 +58,16 @@ GOOD = sign_body(KEY, BODY)
     [
         (None, "signature_missing"),
         ("", "signature_missing"),
-        ("x", "signature_wrong"),
-        (GOOD[:-1], "signature_wrong"),
-        (GOOD + "0", "signature_wrong"),
-        (GOOD.upper(), "signature_wrong"),
-        (f"sha256={GOOD}", "signature_wrong"),
-        (f"{GOOD}, {GOOD}", "signature_wrong"),
+        ("x", "signature_malformed"),
+        (GOOD[:-1], "signature_malformed"),
+        (GOOD + "0", "signature_malformed"),
+        (GOOD.upper(), "signature_malformed"),
+        (f"sha256={GOOD}", "signature_malformed"),
+        (f"{GOOD}, {GOOD}", "signature_malformed"),
+        ("g" * 64, "signature_malformed"),
         ("0" * 64, "signature_wrong"),
         (sign_body("another-key", BODY), "signature_wrong"),
-        ("\xe9" * 64, "signature_wrong"),
+        ("\xe9" * 64, "signature_malformed"),
     ],
 )
 def test_a_signature_that_is_not_right_is_refused_and_recorded(
@@ -86,6 +94,111 @@ def test_two_signature_headers_are_refused(home: House) -> None:
         "/v1/webhooks/paytabs", data=BODY, headers=[("Signature", GOOD), ("Signature", "0" * 64)]
     )
     assert answer.status_code == 401
+    assert home.events_of("Operations")[-1].detail == {"reason": "signature_malformed"}
+
+
+def test_two_signature_headers_are_refused_on_a_real_connection(home: House) -> None:
+    connection = http.client.HTTPConnection(home.url.removeprefix("http://"), timeout=10)
+    connection.putrequest("POST", "/v1/webhooks/paytabs")
+    connection.putheader("Content-Length", str(len(BODY)))
+    for _ in range(2):
+        connection.putheader("Signature", GOOD)
+    connection.endheaders(BODY)
+    answer = connection.getresponse()
+    assert answer.status == 401
+    assert json.loads(answer.read())["code"] == "invalid_signature"
+    connection.close()
+
+
+@pytest.mark.parametrize("name", ["Signature", "signature", "SIGNATURE", "sIGNATURE"])
+def test_the_header_is_known_by_its_name_in_any_case(home: House, name: str) -> None:
+    connection = http.client.HTTPConnection(home.url.removeprefix("http://"), timeout=10)
+    connection.request("POST", "/v1/webhooks/paytabs", BODY, {name: GOOD})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_the_published_vector_is_accepted_to_the_byte(home: House) -> None:
+    assert home.notify(VECTOR_BODY, VECTOR_SIGNATURE).status_code == 200
+    for changed in (VECTOR_BODY + b"\n", VECTOR_BODY.replace(b":", b": ", 1)):
+        assert home.notify(changed, VECTOR_SIGNATURE).status_code == 401
+
+
+def test_the_published_return_form_is_accepted(home: House) -> None:
+    payment = home.api.created()
+    address = f"{home.url}/v1/return/paytabs/{payment['paymentId']}"
+    assert requests.post(address, data=VECTOR_FORM, timeout=WAIT_SECONDS).status_code == 200
+    assert requests.get(address, params=VECTOR_FORM, timeout=WAIT_SECONDS).status_code == 200
+    wrong = VECTOR_FORM | {"respStatus": "A"}
+    assert requests.post(address, data=wrong, timeout=WAIT_SECONDS).status_code == 401
+    event = home.events_of("Operations")[-1]
+    assert (event.kind, event.detail) == ("return_signature", {"reason": "signature_wrong"})
+    assert event.ip_address == "127.0.0.1"
+
+
+OLD, FOREIGN = "SOLDKEY001-JKLMNPQRS2-TUVWXYZ345", "SOTHERKEY1-JKLMNPQRS2-TUVWXYZ345"
+
+
+@pytest.fixture
+def rotating(home: House) -> House:
+    """The same house while its key is being rotated, and with a second profile."""
+    keys = SecretStr(f"{KEY} {OLD} 90002:{FOREIGN}")
+    context = home.app.extensions["paysaga"]
+    settings = context.settings.model_copy(update={"paytabs_server_key": keys})
+    home.app.extensions["paysaga"] = replace(context, settings=settings)
+    return home
+
+
+@pytest.fixture(autouse=True)
+def as_before(home: House) -> Iterator[None]:
+    """Each test leaves the house as it found it."""
+    context = home.app.extensions["paysaga"]
+    yield
+    home.app.extensions["paysaga"] = context
+
+
+def signed_with(key: str, profile: object) -> tuple[bytes, str]:
+    named = {} if profile is None else {"profile_id": profile}
+    body = json.dumps({"tran_ref": f"TST{uuid4().int % 10**13:013}", **named}).encode()
+    return body, sign_body(key, body)
+
+
+@pytest.mark.parametrize(
+    ("key", "profile"),
+    [
+        (KEY, 90001),
+        (KEY, "90001"),
+        (KEY, None),
+        (OLD, 90001),
+        (OLD, None),
+        (FOREIGN, 90002),
+        (FOREIGN, "90002"),
+    ],
+)
+def test_every_active_key_verifies_while_one_is_rotated(
+    rotating: House, key: str, profile: object
+) -> None:
+    assert rotating.notify(*signed_with(key, profile)).status_code == 200
+
+
+@pytest.mark.parametrize("profile", [90001, "90001", 0, {}, [], True, "x", None])
+def test_a_key_of_one_profile_signs_for_no_other(rotating: House, profile: object) -> None:
+    answer = rotating.notify(*signed_with(FOREIGN, profile))
+    assert answer.status_code == 401
+    assert rotating.events_of("Operations")[-1].detail == {"reason": "profile_mismatch"}
+
+
+def test_a_key_that_was_taken_away_verifies_no_more(home: House) -> None:
+    assert home.notify(*signed_with(OLD, 90001)).status_code == 401
+
+
+@pytest.mark.parametrize("key", [KEY, OLD])
+def test_a_return_form_is_verified_with_every_active_key(rotating: House, key: str) -> None:
+    payment = rotating.api.created()
+    fields = {"cartId": "x", "respStatus": "A"}
+    form = fields | {"signature": sign_form(key, fields)}
+    address = f"{rotating.url}/v1/return/paytabs/{payment['paymentId']}"
+    assert requests.post(address, data=form, timeout=WAIT_SECONDS).status_code == 200
 
 
 def unsigned(home: House, address: str) -> int:

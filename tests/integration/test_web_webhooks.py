@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import requests
 
+from domain.payment_saga import PaymentSaga
+from domain.saga_decider import HURRIES_MAX
 from interface.paytabs import sign_form
+from interface.web.way_back import LOOKS_MAX
 from tests.e2e.house import Api, House, house_on, until
 from tests.integration.simulator_merchant import KEY
 
@@ -365,8 +371,92 @@ def test_the_way_back_settles_nothing(home: House, api: Api, way_back: str) -> N
     answer = back(way_back + payment["paymentId"], data=form_of(payment))
     assert answer.status_code == 200
     assert "being confirmed" in answer.text
-    assert home.recorded() == before
+    assert "Set-Cookie" not in answer.headers
+    after = home.recorded()
+    assert {name for name in after if after[name] != before[name]} == {"PaymentSagas"}
     assert api.payment(payment["paymentId"])["status"] == "processing"
+    assert api.payment(payment["paymentId"])["version"] == payment["version"]
+
+
+def next_question(home: House, payment: dict[str, Any]) -> datetime:
+    saga = home.api.get(f"/v1/payments/{payment['paymentId']}/saga").json()
+    due = {deadline["name"]: deadline["dueAt"] for deadline in saga["deadlines"]}
+    return datetime.fromisoformat(due["reconcile"])
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_who_comes_back_before_the_callback_makes_the_saga_ask_early(
+    home: House, payment: dict[str, Any], way_back: str, method: str
+) -> None:
+    opened_at = datetime.fromisoformat(payment["updatedAt"])
+    assert next_question(home, payment) - opened_at > timedelta(seconds=500)
+    address = way_back + payment["paymentId"]
+    assert requests.request(method, address, timeout=WAIT_SECONDS).status_code == 200
+    assert next_question(home, payment) - opened_at < timedelta(seconds=60)
+    home.customer.pay(payment["transactionRef"])
+    home.api.becomes(payment["paymentId"], "completed")
+
+
+def test_the_page_looks_again_by_itself_for_a_while(
+    home: House, payment: dict[str, Any], way_back: str
+) -> None:
+    address = way_back + payment["paymentId"]
+    shown = back(address, data=form_of(payment)).text
+    looks = 0
+    while found := re.search(r'http-equiv="refresh" content="3;url=([^"]+)"', shown):
+        shown = requests.get(home.url + found[1], timeout=WAIT_SECONDS).text
+        looks += 1
+    assert looks == LOOKS_MAX
+    assert "longer than usual" in shown
+    assert "<dd>processing</dd>" in shown
+    home.notify(callback(payment))
+    home.api.becomes(payment["paymentId"], "completed")
+    assert "refresh" not in back(address).text
+
+
+@pytest.mark.parametrize("look", ["-1", "x", "\u0663", "9" * 5000, "1e3", ""])
+def test_an_odd_count_of_looks_is_the_last_look(
+    home: House, payment: dict[str, Any], way_back: str, look: str
+) -> None:
+    answer = requests.get(
+        way_back + payment["paymentId"], params={"look": look}, timeout=WAIT_SECONDS
+    )
+    assert answer.status_code == 200
+    assert "refresh" not in answer.text
+
+
+def test_a_stranger_at_the_way_back_makes_us_ask_so_often_only(
+    home: House, payment: dict[str, Any], way_back: str
+) -> None:
+    saga_id = PaymentSaga.create_id(UUID(payment["paymentId"]))
+    for _ in range(30):
+        assert back(way_back + payment["paymentId"]).status_code == 200
+    hurried = [
+        event
+        for event in home.events_of("PaymentSagas")
+        if event.originator_id == saga_id and event.event_type == "saga.hurried"
+    ]
+    assert 1 <= len(hurried) <= HURRIES_MAX
+
+
+def test_a_callback_is_stored_with_one_append(
+    home: House, payment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = home.context.applications.webhooks.recorder
+    appended: list[int] = []
+    insert = recorder.insert_events
+
+    def counted(events: Any, **more: Any) -> Any:
+        if threading.current_thread().name.startswith("Thread-") and "tracking" not in more:
+            appended.append(len(events))
+        return insert(events, **more)
+
+    monkeypatch.setattr(recorder, "insert_events", counted)
+    assert home.notify(callback(payment)).status_code == 200
+    assert appended == [1]
+    stranger = callback(payment, cart_id=f"{uuid4()}-a1", tran_ref="TST0000000000009")
+    assert home.notify(stranger).status_code == 200
+    assert appended == [1, 2]
 
 
 def test_a_tampered_form_is_refused(api: Api, way_back: str) -> None:

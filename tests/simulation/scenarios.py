@@ -66,6 +66,14 @@ class System(Protocol):
         """See `SystemUnderTest`."""
         ...
 
+    def replay_webhook(self, webhook_id: UUID, actor: str = ...) -> None:
+        """See `SystemUnderTest`."""
+        ...
+
+    def come_back(self, payment_id: UUID) -> None:
+        """See `SystemUnderTest`."""
+        ...
+
     def run(self) -> None:
         """See `SystemUnderTest`."""
         ...
@@ -244,7 +252,45 @@ def unknown_payment(s: System) -> UUID:
     """A signed notification names a payment that nobody asked for."""
     stranger = UUID("11111111-1111-4111-8111-111111111111")
     payment_id = paid(s)
-    s.receive(replace(s.gateway.page_of(payment_id), cart_id=f"{stranger}-a1"))
+    page = s.gateway.page_of(payment_id)
+    s.receive(replace(page, cart_id=f"{stranger}-a1", transaction_ref="TST9999999999998"))
+    s.run()
+    return payment_id
+
+
+def told_too_early(s: System) -> UUID:
+    """A notification without a cart comes before its payment, and again when that is known."""
+    early = GatewayReport(
+        f"TST{len(s.gateway.transactions) + 1:013}",
+        TransactionKind.SALE,
+        TransactionStatus.DECLINED,
+        cart_id="",
+        message="Declined",
+    )
+    s.receive(early)
+    s.run()
+    payment_id = opened(s)
+    s.receive(early)
+    s.run()
+    return payment_id
+
+
+def told_again_by_an_operator(s: System) -> UUID:
+    """An operator has the saga told again what it knows."""
+    payment_id = opened(s)
+    s.gateway.pay(payment_id, silently=True)
+    webhook_id = s.receive(s.gateway.page_of(payment_id))
+    s.run()
+    s.replay_webhook(webhook_id)
+    s.run()
+    return payment_id
+
+
+def back_before_the_callback(s: System) -> UUID:
+    """The customer's browser comes back before the gateway has told us anything."""
+    payment_id = opened(s)
+    s.come_back(payment_id)
+    s.gateway.pay(payment_id)
     s.run()
     return payment_id
 
@@ -373,6 +419,9 @@ SEED_STORIES: tuple[Story, ...] = (
     merchant_gone,
     merchant_failing,
     unknown_payment,
+    told_too_early,
+    told_again_by_an_operator,
+    back_before_the_callback,
     refund_notified,
     captured,
     captured_in_part,

@@ -60,6 +60,9 @@ STAFF = {
     "disapprove": 2,
 }
 OPERATOR = {"retry": 2, "compensate": 1}
+VISITS = {"come_back": 3, "replay_webhook": 2}
+"""What no money and no status may depend on: the customer's browser, and old news told again."""
+VISITS_MAX = 4
 FAULTS = {
     "gateway": 10,
     "post": 8,
@@ -145,6 +148,9 @@ def script_for(seed: int) -> list[Action]:
     actions: list[Action] = []
     for payment in range(rng.choice((1, 1, 1, 2))):
         actions += _life(rng, payment, rng.choice((0.0, rng.random() * 3)))
+        visits = random.Random(f"visits {seed} {payment}")
+        spans = visits.choices(SPANS, k=visits.randint(0, VISITS_MAX))
+        actions += [_some(visits, VISITS, payment, 0.0, span) for span in spans]
     return sorted(actions, key=lambda action: action.at_seconds)
 
 

@@ -220,8 +220,8 @@ def test_a_callback_of_another_kind_is_no_proof_that_a_refund_never_happened(
     page = s.gateway.page_of(payment_id)
     cart_id = cart_id_for(payment_id, "r", 1)
 
-    for _ in range(3):
-        s.receive(replace(page, cart_id=cart_id, occurred_at=s.clock.now()))
+    for amount in ("1.00", "2.00", "4.00"):
+        s.receive(replace(page, cart_id=cart_id, amount=sar(amount)))
         s.wait(5 * MINUTE)
 
     refunds = [r for r in s.gateway.of(payment_id) if r.kind is TransactionKind.REFUND]

@@ -375,6 +375,15 @@ class World:
     def _do_compensate(self, payment_id: UUID, action: Action) -> None:
         self.system.compensate(payment_id)
 
+    def _do_come_back(self, payment_id: UUID, action: Action) -> None:
+        self.system.come_back(payment_id)
+
+    def _do_replay_webhook(self, payment_id: UUID, action: Action) -> None:
+        rows = self.system.persistence.tables.rows["view_webhooks"]
+        known = [id for (id,), row in rows.items() if row["payment_id"] == payment_id]
+        if known:
+            self.system.replay_webhook(known[int(action.share * len(known))])
+
     # What customers and the gateway's people do
 
     def _use(self, doing: Callable[..., None], action: Action, payment_id: UUID) -> None:

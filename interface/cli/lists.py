@@ -1,0 +1,51 @@
+"""What the commands that read lists over HTTP have in common."""
+
+from typing import Any
+
+import click
+
+from interface.cli.api_client import ApiClient
+from interface.cli.failures import CommandFailed
+from interface.json_text import read_json, write_json
+
+PAGE_SIZE_MAX = 100
+PAGES_MAX = 100_000
+
+
+def given(members: dict[str, Any]) -> dict[str, Any]:
+    """The members that have a value."""
+    return {name: value for name, value in members.items() if value not in (None, {})}
+
+
+def read(answer: bytes) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        CommandFailed: it is none.
+    """
+    try:
+        return read_json(answer)
+    except (ValueError, RecursionError):
+        raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
+
+
+def all_pages(api: ApiClient, path: str, query: dict[str, Any]) -> bytes:
+    """A whole list as one page.
+
+    Raises:
+        CommandFailed: nobody answers, or there are more than `PAGES_MAX` pages.
+    """
+    found: list[Any] = []
+    for _ in range(PAGES_MAX):
+        page = read(api.get(path, query))
+        found += page["data"]
+        if not page["nextCursor"]:
+            return write_json({"data": found, "nextCursor": None})
+        query = {**query, "cursor": page["nextCursor"]}
+    raise CommandFailed(f"there are more than {PAGES_MAX} pages: use filters")
+
+
+def tell_of_more(page: Any) -> None:
+    """Says how to go on when a page is not the last one."""
+    if page["nextCursor"]:
+        click.echo(f"There are more: add --cursor {page['nextCursor']} or --all", err=True)

@@ -1,0 +1,95 @@
+"""Takes PayTabs' notifications: verified, stored and answered at once (contract 5)."""
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, Tag
+
+from application.payment_gateway import GatewayNotification
+from domain.event import EventContext, acting, current_context
+from domain.gateway_report import PROVIDER_PAYTABS
+from domain.payment import Payment
+from interface.paytabs import (
+    InvalidNotification,
+    ServerKey,
+    is_signature,
+    parse_notification,
+    signers_of,
+)
+from interface.paytabs.cards import mask_card_numbers
+from interface.web.context import web
+from interface.web.documents import json_response
+from interface.web.incidents import note_wrong_signature
+from interface.web.problems import Problem
+from interface.web.requests import whole_body
+
+notifications = APIBlueprint(
+    "notifications",
+    __name__,
+    abp_tags=[Tag(name="webhooks", description="Notifications from the gateway")],
+)
+
+KEPT_HEADERS = ("Content-Type", "User-Agent", "Content-Length")
+"""The headers of a notification that are stored: none of them is a secret."""
+
+HEADER_LENGTH_MAX = 256
+
+
+@notifications.post(f"/v1/webhooks/{PROVIDER_PAYTABS}")
+def receive_notification() -> Response:
+    """Take a notification from PayTabs
+
+    Needs no API key but the header `Signature`: HMAC-SHA256 of the raw body under the profile's
+    server key, in hex. Stored and answered at once; the saga works afterwards. One that cannot
+    be read is stored too, as failed: the gateway would not send it better.
+    """
+    body = whole_body()
+    signature = request.headers.get("Signature", "")
+    signers = _signers(body, signature)
+    try:
+        notification = parse_notification(body, signature, web().applications.clock.now())
+    except InvalidNotification as error:
+        raise Problem("invalid_payload", str(error)) from None
+    _require_own_profile(signers, notification)
+    payment = web().finder.find(notification.report)
+    with acting(_in_the_payments_context(payment)):
+        webhook_id = web().applications.webhooks.receive(
+            notification,
+            body=body,
+            headers=_kept_headers(),
+            ip_address=request.remote_addr,
+            payment_id=payment.id if payment else None,
+        )
+    return json_response({"webhookId": str(webhook_id)})
+
+
+def _signers(body: bytes, signature: str) -> list[ServerKey]:
+    signers = signers_of(web().settings.paytabs_server_keys, body, signature)
+    if signers:
+        return signers
+    if not signature:
+        raise _refused("signature_missing")
+    raise _refused("signature_wrong" if is_signature(signature) else "signature_malformed")
+
+
+def _require_own_profile(signers: list[ServerKey], notification: GatewayNotification) -> None:
+    profile = notification.payload.get("profile_id")
+    if not any(key.may_sign_for(profile) for key in signers):
+        raise _refused("profile_mismatch")
+
+
+def _refused(reason: str) -> Problem:
+    note_wrong_signature("webhook_signature", reason)
+    return Problem("invalid_signature", "sign the raw body with the profile's server key")
+
+
+def _kept_headers() -> dict[str, str]:
+    return {
+        name: mask_card_numbers(request.headers[name][:HEADER_LENGTH_MAX])
+        for name in KEPT_HEADERS
+        if name in request.headers
+    }
+
+
+def _in_the_payments_context(payment: Payment | None) -> EventContext:
+    """What a notification causes belongs together with what the payment's request caused."""
+    context = current_context()
+    return context.correlated(payment.correlation_id) if payment else context
