@@ -203,22 +203,23 @@ def test_no_error_ends_the_keeping_in_step(
     monkeypatch.setattr("system.circuits.AGAIN_SECONDS", 0.01)
     fleet = Fleet()
     [b] = fleet.benches
-    recorded = threading.Event()
-    b.breaker.add_listener(lambda _: None)
+    failed, recorded = threading.Event(), threading.Event()
     write, errors = fleet.operations.record, [RuntimeError("a bug")]
 
     def failing(*aggregates: Any, rows: Any = ()) -> None:
         if rows and errors:
+            failed.set()
             raise errors.pop()
         write(*aggregates, rows=rows)
-        if aggregates:
+        if fleet.recorded():
             recorded.set()
 
     fleet.operations.record = failing  # type: ignore[method-assign]
     running(fleet).wake()
+    assert failed.wait(5)
     b.breaker.force_open()
     assert recorded.wait(5)
-    assert not errors or fleet.recorded() == ["OPEN"]
+    assert fleet.recorded() == ["OPEN"]
 
 
 def failing_once(fleet: Fleet, error: Exception) -> None:
