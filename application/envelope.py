@@ -254,6 +254,11 @@ def public_value(value: Any, opener: Opener) -> Any:
     return value
 
 
+def public_record(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON knows it, its fields in camelCase."""
+    return {camel_case(name): public_value(value, str) for name, value in vars(record).items()}
+
+
 def camel_case(name: str) -> str:
     """`gateway_call` as `gatewayCall`."""
     return re.sub(r"_(.)", lambda match: match.group(1).upper(), name)

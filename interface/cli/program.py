@@ -18,6 +18,7 @@ COMMANDS = {
     "webhooks": "webhooks",
     "confirmations": "confirmations",
     "listen": "listen",
+    "keys": "keys",
     "projections": "projections",
     "parked": "parked",
     "doctor": "doctor",

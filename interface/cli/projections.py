@@ -1,11 +1,10 @@
 """The commands `paysaga projections`: how far the followers have come."""
 
-from dataclasses import asdict
 from typing import Any
 
 import click
 
-from application.envelope import camel_case, public_value
+from application.envelope import public_record
 from interface.cli.operators_database import operators_database
 from interface.cli.showing import show_json, show_table
 from interface.json_text import write_json
@@ -36,14 +35,9 @@ def list_projections(is_json: bool) -> None:
     with operators_database() as (persistence, applications):
         found = positions(applications, persistence)
     if is_json:
-        show_json(write_json({"data": [_document(position) for position in found]}))
+        show_json(write_json({"data": [public_record(position) for position in found]}))
     else:
         show_table(COLUMNS, [_row(position) for position in found])
-
-
-def _document(position: FollowerPosition) -> dict[str, Any]:
-    fields = asdict(position)
-    return {camel_case(name): public_value(value, str) for name, value in fields.items()}
 
 
 def _row(position: FollowerPosition) -> tuple[Any, ...]:

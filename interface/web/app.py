@@ -7,22 +7,29 @@ from flask_openapi3 import Info, OpenAPI
 
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
+from interface.web.answers import ProblemAnswer
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
 from interface.web.health import health
+from interface.web.key_ring import KeyRing
 from interface.web.notifications import notifications
+from interface.web.parked_events import parked_events
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
+from interface.web.projections import projections
 from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
+from interface.web.sagas import sagas
 from interface.web.way_back import way_back
 from interface.web.webhooks import webhooks
 from system.listener import Listener
+from system.persistence.api_keys import ApiKeys
 from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
+from system.persistence.saga_queries import SagaQueries
 from system.persistence.webhook_queries import WebhookQueries
 
 SECURITY_HEADERS = {
@@ -55,6 +62,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         info=Info(title="PaySaga", version="1"),
         security_schemes={"apiKey": {"type": "http", "scheme": "bearer"}},
         validation_error_callback=validation_problem,
+        validation_error_model=ProblemAnswer,
         doc_ui=False,
     )
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -67,10 +75,12 @@ def create_app(settings: Settings) -> PaySagaApp:
         queries=PaymentQueries(persistence),
         webhook_queries=WebhookQueries(persistence),
         finder=build_finder(applications, persistence),
+        saga_queries=SagaQueries(persistence),
         contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
+        key_ring=KeyRing(settings.api_keys, ApiKeys(persistence), listener),
         secret=persistence.installation_secret(),
         listener=listener,
     )
@@ -79,12 +89,15 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(sagas)
     app.register_api(contracts)
     app.register_api(circuit_breakers)
     app.register_api(notifications)
     app.register_api(webhooks)
     app.register_blueprint(way_back)
     app.register_api(confirmations)
+    app.register_api(projections)
+    app.register_api(parked_events)
     app.register_blueprint(health)
     app.register_blueprint(reference)
     listener.start()

@@ -11,9 +11,11 @@ from domain.circuit import CircuitStatus
 from domain.gateway_report import PROVIDER_PAYTABS
 from interface.bootstrap import breaker_config
 from interface.settings import Role
+from interface.web.answers import BreakerAnswer, BreakerList
 from interface.web.context import web
 from interface.web.documents import json_response, list_document
-from interface.web.models import BreakerPath, NoMembers
+from interface.web.models import BreakerPath, NoMembers, NoQuery
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import needs
 from system.breaker_metrics import FleetFigures, fleet_figures
@@ -24,12 +26,13 @@ circuit_breakers = APIBlueprint(
     url_prefix="/v1/circuit-breakers",
     abp_tags=[Tag(name="circuit breakers", description="One per outside service")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 
-@circuit_breakers.get("")
+@circuit_breakers.get("", responses={200: BreakerList})
 @needs(Role.READ)
-def list_breakers() -> Response:
+def list_breakers(query: NoQuery) -> Response:
     """List the circuit breakers with their state, metrics and configuration
 
     `paytabs`, and a `callback:<host>` for each host that was called lately.
@@ -39,14 +42,14 @@ def list_breakers() -> Response:
     return json_response(list_document([_document(name, figures) for name in names], None))
 
 
-@circuit_breakers.get("/<path:name>")
+@circuit_breakers.get("/<path:name>", responses={200: BreakerAnswer})
 @needs(Role.READ)
 def get_breaker(path: BreakerPath) -> Response:
     """Show one circuit breaker"""
     return json_response(_document(_known(path.name), _figures()))
 
 
-@circuit_breakers.post("/<path:name>/force-open")
+@circuit_breakers.post("/<path:name>/force-open", responses={200: BreakerAnswer})
 @needs(Role.ADMIN)
 def force_open_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Keep all calls away from a service, in all processes, until its reset time-out has passed"""
@@ -55,7 +58,7 @@ def force_open_breaker(path: BreakerPath, body: NoMembers) -> Response:
     return json_response(_document(path.name, _figures()))
 
 
-@circuit_breakers.post("/<path:name>/reset")
+@circuit_breakers.post("/<path:name>/reset", responses={200: BreakerAnswer})
 @needs(Role.ADMIN)
 def reset_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Let calls through again, in all processes"""

@@ -14,6 +14,7 @@ from domain.payment import Payment
 from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
 from interface.web.incident_limit import IncidentLimit
+from interface.web.key_ring import KeyRing
 from system.applications import Applications
 from system.listener import Listener
 from system.payment_finder import PaymentFinder
@@ -22,6 +23,7 @@ from system.persistence.log_function import Announcement
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
+from system.persistence.saga_queries import SagaQueries
 from system.persistence.webhook_queries import WebhookQueries
 from system.runner import channel_of
 
@@ -127,14 +129,19 @@ class WebContext:
     queries: PaymentQueries
     webhook_queries: WebhookQueries
     finder: PaymentFinder
+    saga_queries: SagaQueries
     contract_queries: ContractQueries
     waiter: PageWaiter
     circuits: CircuitBoard
     rate_limits: RateLimits
+    key_ring: KeyRing
     secret: bytes
     """The installation's secret: ids derived from idempotency keys cannot be guessed."""
     listener: Listener
     incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
+    """Of notifications that nobody signed."""
+    key_incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
+    """Of API keys that may not be used."""
 
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""

@@ -19,6 +19,7 @@ from interface.json_text import write_json
 from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
 from system.projections.payments_view import failure_document
+from system.projections.sagas_view import shown_status
 
 Document = dict[str, Any]
 
@@ -170,6 +171,19 @@ def saga_document(payment: Payment, saga: PaymentSaga | None) -> Document:
     }
 
 
+def saga_row_document(row: Mapping[str, Any]) -> Document:
+    """A saga from a row of the view."""
+    return {
+        "sagaId": str(row["saga_id"]),
+        "paymentId": str(row["payment_id"]),
+        "status": shown_status(row),
+        "parked": row["parked_detail"],
+        "advice": row["advice"],
+        "createdAt": timestamp(row["created_at"]),
+        "updatedAt": timestamp(row["updated_at"]),
+    }
+
+
 def _saga_to_come(payment: Payment) -> Document:
     return {
         "sagaId": str(PaymentSaga.create_id(payment.id)),
@@ -194,9 +208,12 @@ def _step(step: StepState) -> Document:
     }
 
 
-def list_document(documents: Sequence[Document], next_cursor: str | None) -> Document:
-    """A page of a list (contract 3)."""
-    return {"data": documents, "nextCursor": next_cursor}
+def list_document(
+    documents: Sequence[Document], next_cursor: str | None, total: int | None = None
+) -> Document:
+    """A page of a list (contract 3), with how many there are in all when that was asked for."""
+    page: Document = {"data": documents, "nextCursor": next_cursor}
+    return page if total is None else {**page, "total": total}
 
 
 def cursor_of(created_at: datetime, last_id: UUID) -> str:

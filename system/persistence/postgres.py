@@ -35,6 +35,7 @@ from system.persistence.log_function import create_append_function
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import TABLES, Table
+from system.persistence.text_search import CREATE_TRIGRAMS
 
 SCHEMA_LOCK = 7_261_001
 """The advisory lock under which one process at a time creates tables."""
@@ -57,6 +58,11 @@ CREATE_HEARTBEATS = (
 CREATE_REQUEST_COUNTS = (
     "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
     "count integer NOT NULL, PRIMARY KEY (name, minute))"
+)
+CREATE_API_KEYS = (
+    "CREATE TABLE IF NOT EXISTS api_keys (name text PRIMARY KEY, role text NOT NULL, "
+    "digest bytea NOT NULL UNIQUE, created_at timestamptz NOT NULL, expires_at timestamptz, "
+    "revoked_at timestamptz, last_used_at timestamptz)"
 )
 CREATE_INSTALLATION = (
     "CREATE TABLE IF NOT EXISTS installation (is_only boolean PRIMARY KEY DEFAULT true "
@@ -252,6 +258,7 @@ class PostgresPersistence:
         """
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
+            connection.execute(CREATE_TRIGRAMS)
             for table in TABLES.values():
                 for statement in _create_statements(table):
                     connection.execute(statement)
@@ -259,6 +266,7 @@ class PostgresPersistence:
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
             connection.execute(CREATE_REQUEST_COUNTS)
+            connection.execute(CREATE_API_KEYS)
             connection.execute(CREATE_INSTALLATION)
             connection.execute(
                 "INSERT INTO installation (secret) VALUES (%s) ON CONFLICT DO NOTHING",

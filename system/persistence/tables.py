@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from system.persistence.text_search import SEARCHED
+
 
 @dataclass(frozen=True)
 class Table:
@@ -69,9 +71,10 @@ PAYMENTS_VIEW = Table(
     indexes=(
         "(created_at DESC, payment_id DESC)",
         "(status, created_at DESC, payment_id DESC)",
-        "(contract_id, created_at DESC) WHERE contract_id IS NOT NULL",
+        "(contract_id, created_at DESC, payment_id DESC) WHERE contract_id IS NOT NULL",
         "(currency, created_at DESC, payment_id DESC)",
         "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+        f"USING gin (text_trigrams({SEARCHED})) WITH (gin_pending_list_limit = 256)",
     ),
 )
 
@@ -99,9 +102,15 @@ SAGAS_VIEW = Table(
         "status": "text NOT NULL",
         "parked_detail": "text",
         "advice": "text",
+        "created_at": "timestamptz NOT NULL",
         "updated_at": "timestamptz NOT NULL",
     },
-    indexes=("(payment_id)", "(status, updated_at DESC)"),
+    indexes=(
+        "(payment_id)",
+        "(created_at DESC, saga_id DESC)",
+        "(status, created_at DESC, saga_id DESC) WHERE parked_detail IS NULL",
+        "(created_at DESC, saga_id DESC) WHERE parked_detail IS NOT NULL",
+    ),
 )
 
 WEBHOOKS_VIEW = Table(

@@ -32,6 +32,7 @@ class SagasView(Projection):
         values = {
             "payment_id": event.payment_id,
             "status": SagaStatus.RUNNING.value,
+            "created_at": event.timestamp,
             "updated_at": event.timestamp,
         }
         return [Upsert(SAGAS_VIEW.name, (event.originator_id,), values)]

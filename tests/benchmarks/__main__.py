@@ -10,6 +10,7 @@ from tests.benchmarks import (
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
 )
 
@@ -19,6 +20,7 @@ ALL = (
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
     bench_circuit_breaker,
     bench_confirmations,

@@ -11,6 +11,7 @@ from tests.benchmarks import (
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
 )
 
@@ -30,6 +31,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "Events a second through a follower",
     ),
     (bench_latency.main, "--payments 3", "payment → saga → agenda"),
+    (bench_lists.main, "--payments 500 --questions 2", "First page of the list, ms"),
     (bench_test_mode.main, "--rounds 1 --payments 3", "Transcoding an event"),
     (
         bench_lifecycle.main,
