@@ -201,7 +201,7 @@ BREAKER_METRICS = Table(
         "process": "text",
         "service_name": "text",
         "metrics": "jsonb NOT NULL",
-        "configuration": "jsonb NOT NULL",
+        "last_failure_time": "timestamptz",
         "shown_at": "timestamptz NOT NULL",
     },
 )
