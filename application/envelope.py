@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from enum import StrEnum
-from functools import singledispatch
+from functools import cache, singledispatch
 from typing import Any
 from uuid import UUID
 
-from application.vault import Vault
+from application.vault import ERASED, Vault
 from domain.client import Address, ClientInfo
 from domain.contract import Contract, Payee, Terms
 from domain.earnings import Earnings
@@ -25,6 +26,12 @@ OWN_FIELDS = frozenset(
     {"originator_id", "originator_version", "originator_topic", "timestamp", "metadata"}
 )
 
+MEMBERS = (
+    *("id", "type", "timestamp", "version", "priority", "status", "correlationId", "causationId"),
+    *("aggregateId", "aggregateType", "aggregateVersion", "metadata", "data"),
+)
+"""The members of an envelope, in the order in which it is shown."""
+
 Opener = Callable[[Sealed], Any]
 
 SHOWN_BY_FIELD = (GatewayReport, Call, Failure, ClientInfo, Address, Payee, Terms)
@@ -34,13 +41,19 @@ SHOWN_BY_FIELD = (GatewayReport, Call, Failure, ClientInfo, Address, Payee, Term
 def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[str, Any]:
     """The public form of an event. `status` says what the followers have made of it so far:
     `PENDING`, `PROCESSING`, `PROCESSED` or `FAILED`. Erased personal data reads `erased`."""
+    data = data_of(event, lambda sealed: shown(sealed, vault))
+    return {**envelope_without_data(event), "status": status, "data": data}
+
+
+def envelope_without_data(event: PaySagaAggregate.Event) -> dict[str, Any]:
+    """The members of an envelope in their order, without a `status` and without `data`."""
     return {
         "id": str(event.event_id),
         "type": event.event_type.value,
         "timestamp": timestamp(event.timestamp),
         "version": str(getattr(type(event), "class_version", 1)),
         "priority": event.priority.value,
-        "status": status,
+        "status": None,
         "correlationId": event.metadata.correlation_id,
         "causationId": event.metadata.causation_id,
         "aggregateId": str(event.originator_id),
@@ -55,18 +68,18 @@ def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[s
             "traceId": event.metadata.trace_id,
             "spanId": event.metadata.span_id,
         },
-        "data": data_of(event, lambda sealed: _opened(sealed, vault)),
     }
+
+
+def shown(sealed: Sealed, vault: Vault) -> Any:
+    """Personal data as the outside sees it: opened, or `erased`."""
+    opened = vault.open(sealed)
+    return ERASED if opened is None else opened
 
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def _opened(sealed: Sealed, vault: Vault) -> Any:
-    opened = vault.open(sealed)
-    return "erased" if opened is None else public_value(opened, str)
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 @singledispatch
@@ -231,20 +244,28 @@ def _amount(money: Money) -> dict[str, Any]:
     return {"amount": money.amount, "currency": money.currency.code}
 
 
+KNOWN_TO_JSON = frozenset({str, int, bool, float, Decimal, type(None)})
+"""Types whose values are shown as they are. Most are one of these: they are asked for first."""
+
+SIMPLE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (Money, _amount),
+    (datetime, timestamp),
+    (date, date.isoformat),
+    (StrEnum, lambda member: member.value),
+    (UUID, str),
+)
+"""How values are shown that hold no others."""
+
+
 def public_value(value: Any, opener: Opener) -> Any:
     """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
+    if type(value) in KNOWN_TO_JSON:
+        return value
     if isinstance(value, Sealed):
         return opener(value)
-    if isinstance(value, Money):
-        return _amount(value)
-    if isinstance(value, datetime):
-        return timestamp(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, UUID):
-        return str(value)
+    for kind, simple in SIMPLE:
+        if isinstance(value, kind):
+            return simple(value)
     if isinstance(value, SHOWN_BY_FIELD):
         return {camel_case(name): public_value(item, opener) for name, item in vars(value).items()}
     if isinstance(value, dict):
@@ -254,6 +275,12 @@ def public_value(value: Any, opener: Opener) -> Any:
     return value
 
 
+def public_record(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON knows it, its fields in camelCase."""
+    return {camel_case(name): public_value(value, str) for name, value in vars(record).items()}
+
+
+@cache
 def camel_case(name: str) -> str:
     """`gateway_call` as `gatewayCall`."""
     return re.sub(r"_(.)", lambda match: match.group(1).upper(), name)

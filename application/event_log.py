@@ -14,6 +14,7 @@ from eventsourcing.persistence import (
     IntegrityError,
     JSONTranscoder,
     Mapper,
+    Notification,
     Recording,
     StoredEvent,
     Tracking,
@@ -252,6 +253,8 @@ class Work(ProcessingEvent[UUID]):
         self._follower = follower
         self._touched: list[PaySagaAggregate] = []
         self.rows: list[RowChange] = []
+        self.source: tuple[str, Notification]
+        """The log of the event in hand, and how the event is recorded there."""
 
     def get(self, aggregate_id: UUID) -> Any:
         """The aggregate as the batch so far has left it.

@@ -1,11 +1,14 @@
 """What the applications need from outside: the time, fresh ids and a place for their events."""
 
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from eventsourcing.persistence import InfrastructureFactory
 from eventsourcing.utils import Environment
+
+if TYPE_CHECKING:
+    from application.journal import Link
 
 
 class Clock(Protocol):
@@ -33,4 +36,8 @@ class Persistence(Protocol):
 
     def factory(self, env: Environment) -> InfrastructureFactory[Any]:
         """The factory of recorders for the application named by `env`."""
+        ...
+
+    def journal_head(self) -> "Link":
+        """The newest entry of the journal; `BEGINNING` when there is none."""
         ...

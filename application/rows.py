@@ -33,12 +33,22 @@ class Delete:
     key: Key
 
 
-RowChange = Upsert | Patch | Delete
+@dataclass(frozen=True)
+class Insert:
+    """Adds a row that must be new: the batch is refused when there is one with the key."""
+
+    table: str
+    key: Key
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+RowChange = Upsert | Patch | Delete | Insert
 
 
 def fold(changes: Iterable[RowChange]) -> list[RowChange]:
     """Fewer changes that come to the same: all deletions first, then all patches, then all
-    upserts, at most one of each per row. Within a kind they may be written in any order."""
+    upserts, at most one of each per row. Within a kind they may be written in any order. Rows that
+    must be new come last and stay as they are."""
     folded: dict[tuple[str, Key], tuple[RowChange, ...]] = {}
     for change in changes:
         name = (change.table, change.key)
@@ -47,12 +57,14 @@ def fold(changes: Iterable[RowChange]) -> list[RowChange]:
     return sorted(left, key=lambda change: WRITTEN_IN_ORDER.index(type(change)))
 
 
-WRITTEN_IN_ORDER: tuple[type, ...] = (Delete, Patch, Upsert)
+WRITTEN_IN_ORDER: tuple[type, ...] = (Delete, Patch, Upsert, Insert)
 
 
 def _after(earlier: tuple[RowChange, ...], change: RowChange) -> tuple[RowChange, ...]:
     """What is left to do with a row: one change, or a deletion or a patch before an upsert."""
     last = earlier[-1] if earlier else None
+    if isinstance(change, Insert):
+        return (*earlier, change)
     if last is None or isinstance(change, Delete):
         return (change,)
     if isinstance(last, Delete):

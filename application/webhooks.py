@@ -10,7 +10,7 @@ from application.event_log import EventLog
 from application.payment_gateway import GatewayNotification, Unreadable
 from application.ports import Clock, Persistence
 from application.rows import RowChange
-from application.vault import Vault
+from application.vault import Vault, payment_subject
 from domain.gateway_report import GatewayReport
 from domain.money import written
 from domain.webhook import UNKNOWN_PAYMENT, Webhook
@@ -60,7 +60,7 @@ class Webhooks(EventLog[Webhook]):
         payment_id: UUID | None,
     ) -> Webhook:
         said, personal = notification.report, notification.personal
-        subject = f"payment:{payment_id or webhook_id}"
+        subject = payment_subject(payment_id or webhook_id)
         webhook = Webhook.receive(
             webhook_id,
             payment_id=payment_id,

@@ -27,13 +27,17 @@ from system.payment_finder import PaymentFinder
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
+from system.projection_versions import Outdated, outdated_projections, record_versions
 from system.runner import Runner
 from system.work_item import WorkKind
 
 DEADLINE_THREADS = 4
 MATCH_THREADS = 1
 QUERY_DEADLINE_MS = 60_000
-"""How long a query may be repeated in all; afterwards the saga decides."""
+"""How long a query may take in all, with its repetitions; afterwards the saga decides."""
+BULKHEAD_SHARE = 0.75
+"""The share of the threads for gateway calls that may be in a call at once. The others can still
+settle the work that needs no call, however slow the gateway is."""
 
 
 def process_name() -> str:
@@ -45,12 +49,25 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     """The database, with everything created that was missing.
 
     Raises:
-        InvalidSettings: no database is set.
+        InvalidSettings: no database is set, or a read model in it is of another version.
         OperationalError: it cannot be reached.
     """
     persistence = PostgresPersistence(settings.conninfo, settings.database_pool_size)
+    outdated = outdated_projections(persistence)
+    if outdated:
+        persistence.close()
+        raise InvalidSettings([_advice(each) for each in outdated])
     persistence.prepare(LOG_NAMES)
+    record_versions(persistence)
     return persistence
+
+
+def _advice(outdated: Outdated) -> str:
+    return (
+        f"the read model {outdated.name} in the database has version {outdated.found}, this "
+        f"program makes version {outdated.wanted}: stop the workers and run "
+        f"`paysaga projections rebuild {outdated.name}`"
+    )
 
 
 def build_applications(settings: Settings, persistence: PostgresPersistence) -> Applications:
@@ -88,21 +105,24 @@ def build_gateway(settings: Settings) -> GuardedGateway:
                 "(`paysaga serve` brings a simulator when there is none)"
             ]
         )
-    client = PayTabsClient(
-        PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
-    )
+    config = PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
     retrying = Retrying(
         settings.retry_max_attempts,
         settings.retry_base_delay_ms,
         settings.retry_max_delay_ms,
-        QUERY_DEADLINE_MS,
+        QUERY_DEADLINE_MS - round(config.total_timeout_seconds * 1000),
     )
     return guard(
-        client,
+        PayTabsClient(config),
         breaker_config(settings, PROVIDER_PAYTABS),
         retrying,
-        calls_max=settings.dispatcher_threads,
+        calls_max=bulkhead_places(settings.dispatcher_threads),
     )
+
+
+def bulkhead_places(threads: int) -> int:
+    """How many of the threads for gateway calls may be in a call at once."""
+    return max(1, int(threads * BULKHEAD_SHARE))
 
 
 def breaker_config(settings: Settings, name: str) -> CircuitBreakerConfig:

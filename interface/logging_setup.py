@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
@@ -15,6 +16,16 @@ from interface.settings import Settings
 HIDDEN = "(hidden)"
 SECRET_LENGTH_MIN = 8
 """Shorter texts are not looked for: they would be found everywhere."""
+
+PERSONAL = (
+    (re.compile(r"\b(sk_|whsec_)[\w+/=-]{8,}"), r"\1" + HIDDEN),
+    (re.compile(r"(?i)\b(bearer)\s+\S+"), r"\1 " + HIDDEN),
+    (re.compile(r"[\w.+-]+@[\w-]+(\.[\w-]+)+"), HIDDEN),
+    (re.compile(r"\b\d(?:[ -]?\d){12,18}\b"), HIDDEN),
+    (re.compile(r"(?m)^(DETAIL|CONTEXT|LINE \d+|Failing row)\b.*$"), r"\1 " + HIDDEN),
+)
+"""What looks like an API key, a signing secret, an e-mail address or the number of a card, and
+where PostgreSQL quotes a row."""
 
 Processor = Callable[[Any, str, MutableMapping[str, Any]], Any]
 
@@ -87,12 +98,38 @@ def _rendering(log_format: str) -> list[Processor]:
     """Tracebacks are plain in both forms: local variables may hold a customer's data."""
     if log_format == "console":
         return [
+            structlog.processors.format_exc_info,
+            hide_personal_data,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
                 exception_formatter=structlog.dev.plain_traceback,
-            )
+            ),
         ]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+    return [
+        structlog.processors.format_exc_info,
+        hide_personal_data,
+        structlog.processors.JSONRenderer(default=str),
+    ]
+
+
+def hide_personal_data(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Blots out what looks like somebody's secret or personal data, wherever it stands."""
+    return {name: _hidden(value) for name, value in event.items()}
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _hidden(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_hidden(item) for item in value]
+    if isinstance(value, str | Exception):
+        text = str(value)
+        for pattern, instead in PERSONAL:
+            text = pattern.sub(instead, text)
+        return text
+    return value
 
 
 def _adding(name: str, value: str) -> Processor:

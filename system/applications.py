@@ -18,6 +18,7 @@ from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
+from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 from system.projections.webhooks_view import WebhooksView
@@ -52,6 +53,7 @@ class Applications:
         self.agenda = Agenda(persistence, clock)
         self.payments_view = PaymentsView(persistence, clock)
         self.sagas_view = SagasView(persistence, clock)
+        self.journal = Journal(persistence, clock)
         self.webhooks_view = WebhooksView(persistence, clock)
         self.confirmations_view = ConfirmationsView(persistence, clock)
         self.contracts_view = ContractsView(persistence, clock)

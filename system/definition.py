@@ -12,9 +12,21 @@ from system.followers.payments import PaymentsFollower
 from system.followers.webhooks import WebhooksFollower
 from system.projections.confirmations_view import ConfirmationsView
 from system.projections.contracts_view import ContractsView
+from system.projections.journal import Journal
 from system.projections.payments_view import PaymentsView
 from system.projections.sagas_view import SagasView
 from system.projections.webhooks_view import WebhooksView
+
+LOGS = (
+    PaymentsFollower,
+    PaymentSagasFollower,
+    Gateway,
+    WebhooksFollower,
+    ConfirmationsFollower,
+    ContractsFollower,
+    OperationsFollower,
+)
+"""The applications that have events of their own."""
 
 PAYSAGA = System(
     pipes=[
@@ -32,6 +44,7 @@ PAYSAGA = System(
         [ContractsFollower, Agenda],
         [PaymentsFollower, PaymentsView],
         [PaymentSagasFollower, SagasView],
+        *([log, Journal] for log in LOGS),
         [WebhooksFollower, WebhooksView],
         [ConfirmationsFollower, ConfirmationsView],
         [ContractsFollower, ContractsView],

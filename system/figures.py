@@ -84,7 +84,8 @@ GAUGES = (
     Gauges(
         "SELECT CASE WHEN parked_detail IS NULL THEN status ELSE 'parked' END AS status,"
         " count(*) AS sagas_open FROM view_sagas"
-        " WHERE status IN ('running', 'waiting', 'compensating') OR parked_detail IS NOT NULL"
+        " WHERE parked_detail IS NULL AND status IN ('running', 'waiting', 'compensating')"
+        " OR parked_detail IS NOT NULL"
         " GROUP BY 1",
         ("status",),
         {"sagas_open": "Sagas that are not through, and those that are parked."},
@@ -198,11 +199,12 @@ def _rows(connection: Connection[DictRow], query: str | Composed) -> list[DictRo
 
 def _breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:
     shown = connection.execute(
-        "SELECT service_name, metrics FROM breaker_metrics WHERE shown_at > %s"
+        "SELECT service_name, metrics, last_failure_time FROM breaker_metrics WHERE shown_at > %s"
         " ORDER BY service_name <> %s, service_name LIMIT 1000",
         (now - STALE_AFTER, PROVIDER_PAYTABS),
     ).fetchall()
-    metrics = {PROVIDER_PAYTABS: {}, **merged_by_service(shown)}
+    merged = {name: each.metrics for name, each in merged_by_service(shown).items()}
+    metrics = {PROVIDER_PAYTABS: {}, **merged}
     services = list(metrics)[:SERVICES_MAX]
     latest = connection.execute(
         "SELECT DISTINCT ON (originator_id) originator_id, topic FROM operations_events"

@@ -188,7 +188,7 @@ class Following:
         """
         [notification] = self.leader.recorder.select_notifications(parked.position, limit=1)
         work = self._work(Tracking(f"{self.leader.name}#{parked.position}", 1))
-        self._apply(self._event(notification), work)
+        self._apply(self._event(notification), work, notification)
         work.change(unpark(parked))
         self.follower.record_batch(work)
 
@@ -281,7 +281,7 @@ class Following:
             if self._parking is not None and payment_id in self._parking.payments:
                 work.change(self._parked(notification, payment_id))
             else:
-                self._apply(event, work)
+                self._apply(event, work, notification)
         except INFRASTRUCTURE_ERRORS:
             raise
         except Exception as error:
@@ -301,7 +301,8 @@ class Following:
                 foreseen.add(aggregate_id)
         return foreseen
 
-    def _apply(self, event: PaySagaAggregate.Event, work: Work) -> None:
+    def _apply(self, event: PaySagaAggregate.Event, work: Work, notification: Notification) -> None:
+        work.source = (self.leader.name, notification)
         if self._is_projection:
             self.follower.policy(event, work)
             return

@@ -6,7 +6,7 @@ from uuid import UUID, uuid5
 
 from eventsourcing.persistence import Notification
 
-from application.rows import Delete, RowChange, Upsert
+from application.rows import Delete, Patch, RowChange, Upsert
 from domain.event import PaySagaAggregate
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.tables import PARKED
@@ -25,17 +25,11 @@ when the one they waited behind is gone."""
 
 READY_MAX = 1000
 
-SKIP = """
-WITH skipped AS (
-    DELETE FROM parked_events WHERE parked_id = %(id)s RETURNING follower, payment_id
-), released AS (
-    UPDATE parked_events p SET is_released = true FROM skipped s
-    WHERE p.follower = s.follower AND p.payment_id = s.payment_id AND p.parked_id <> %(id)s
-)
-SELECT follower FROM skipped
+SAME_PAYMENT = """
+SELECT other.* FROM parked_events one JOIN parked_events other USING (follower, payment_id)
+WHERE one.parked_id = %(id)s ORDER BY other.parked_id <> %(id)s, other.place
 """
-
-RELEASE = "UPDATE parked_events SET is_released = true WHERE parked_id = %(id)s RETURNING follower"
+"""A parked event, then the others of its payment that the follower has set aside."""
 
 
 @dataclass(frozen=True)
@@ -125,32 +119,55 @@ def unpark(parked: ParkedEvent) -> RowChange:
     return Delete(PARKED.name, (parked.parked_id,))
 
 
-def list_parked(persistence: PostgresPersistence, limit: int = 100) -> list[ParkedEvent]:
-    """Parked events for operators, oldest first."""
+def list_parked(
+    persistence: PostgresPersistence, limit: int = 100, after: int = 0
+) -> list[ParkedEvent]:
+    """Parked events for operators, oldest first, behind the place `after`."""
     with persistence.connection() as connection:
         rows = connection.execute(
-            "SELECT * FROM parked_events ORDER BY place LIMIT %s", (limit,)
+            "SELECT * FROM parked_events WHERE place > %s ORDER BY place LIMIT %s", (after, limit)
         ).fetchall()
     return [_parked(row) for row in rows]
 
 
-def retry_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
-    """Asks the follower to take the payment's parked events in again, in order. False when
+def release(persistence: PostgresPersistence, parked_id: UUID) -> list[RowChange]:
+    """What asks the follower to take the payment's parked events in again, in order; nothing when
     there is no such parked event."""
-    return _tell(persistence, RELEASE, parked_id)
+    return [_released(event) for event in _same_payment(persistence, parked_id)[:1]]
+
+
+def skip(persistence: PostgresPersistence, parked_id: UUID) -> list[RowChange]:
+    """What lets the follower pass an event over for good, and releases those that waited behind
+    it; nothing when there is no such parked event."""
+    events = _same_payment(persistence, parked_id)
+    return [*map(unpark, events[:1]), *map(_released, events[1:])]
+
+
+def retry_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
+    """See `release`. False when there is no such parked event."""
+    return _write(persistence, release(persistence, parked_id))
 
 
 def skip_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
-    """Lets the follower pass an event over for good, and releases those that waited behind it.
-    False when there is no such parked event."""
-    return _tell(persistence, SKIP, parked_id)
+    """See `skip`. False when there is no such parked event."""
+    return _write(persistence, skip(persistence, parked_id))
 
 
-def _tell(persistence: PostgresPersistence, statement: str, parked_id: UUID) -> bool:
+def _same_payment(persistence: PostgresPersistence, parked_id: UUID) -> list[ParkedEvent]:
+    """A parked event, and behind it the others of its payment and follower."""
+    with persistence.connection() as connection:
+        rows = connection.execute(SAME_PAYMENT, {"id": parked_id}).fetchall()
+    return [_parked(row) for row in rows]
+
+
+def _released(parked: ParkedEvent) -> RowChange:
+    return Patch(PARKED.name, (parked.parked_id,), {"is_released": True})
+
+
+def _write(persistence: PostgresPersistence, changes: list[RowChange]) -> bool:
     with persistence.connection() as connection, connection.transaction():
-        found = connection.execute(statement.encode(), {"id": parked_id}).fetchone()
-        connection.execute("NOTIFY parked_events")
-    return found is not None
+        persistence.writer.write(connection, changes)
+    return bool(changes)
 
 
 def _parked(row: dict[str, Any]) -> ParkedEvent:

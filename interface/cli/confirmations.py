@@ -5,13 +5,14 @@ from urllib.parse import quote
 
 import click
 
-from interface.cli.api_client import ApiClient
+from interface.cli.api_client import api_client
 from interface.cli.failures import CommandFailed
+from interface.cli.lists import read, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
-from interface.json_text import read_json, write_json
+from interface.client import PAGE_SIZE_MAX, Client, given
+from interface.json_text import write_json
 
 PATH = "/v1/confirmations"
-PAGE_SIZE_MAX = 100
 ROUNDS_MAX = 1000
 """How many requests one `redeliver --since` sends at the most."""
 STATUSES = ("pending", "delivered", "exhausted")
@@ -42,12 +43,12 @@ def list_confirmations(is_json: bool, **filters: Any) -> None:
         "limit": filters["limit"],
         "cursor": filters["cursor"],
     }
-    with ApiClient.from_environment() as api:
-        answer = api.get(PATH, {name: value for name, value in query.items() if value is not None})
+    with api_client() as api:
+        answer = api.get(PATH, given(query))
     if is_json:
         show_json(answer)
     else:
-        _show_list(_read(answer))
+        _show_list(read(answer))
 
 
 @confirmations.command()
@@ -65,7 +66,7 @@ def redeliver(
     """
     if (confirmation_id is None) == (since is None):
         raise click.UsageError("give either an ID or --since")
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         if confirmation_id is not None:
             path = f"{PATH}/{quote(confirmation_id, safe='')}/redeliver"
             _show_one(api.post(path, {}, idempotency_key=idempotency_key), is_json)
@@ -73,10 +74,10 @@ def redeliver(
             _show_count(_redeliver_all(api, since), is_json)
 
 
-def _redeliver_all(api: ApiClient, since: str | None) -> int:
+def _redeliver_all(api: Client, since: str | None) -> int:
     count = 0
     for _ in range(ROUNDS_MAX):
-        answer = _read(api.post(f"{PATH}/redeliver", {"since": since}))
+        answer = read(api.post(f"{PATH}/redeliver", {"since": since}))
         count += int(answer["redelivered"])
         if not answer["hasMore"]:
             return count
@@ -94,7 +95,7 @@ def _show_one(answer: bytes, is_json: bool) -> None:
     if is_json:
         show_json(answer)
         return
-    confirmation = _read(answer)
+    confirmation = read(answer)
     show_fields(
         {
             "Confirmation": confirmation["confirmationId"],
@@ -106,13 +107,6 @@ def _show_one(answer: bytes, is_json: bool) -> None:
             "Next attempt": confirmation["nextAttemptAt"],
         }
     )
-
-
-def _read(answer: bytes) -> Any:
-    try:
-        return read_json(answer)
-    except (ValueError, RecursionError):
-        raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
 
 
 def _show_list(page: Any) -> None:
@@ -131,5 +125,4 @@ def _show_list(page: Any) -> None:
             for confirmation in page["data"]
         ],
     )
-    if page["nextCursor"]:
-        click.echo(f"There are more: add --cursor {page['nextCursor']}", err=True)
+    tell_of_more(page)

@@ -4,17 +4,11 @@ from typing import Any
 
 import click
 
-from interface.cli.api_client import ApiClient
 from interface.cli.failures import CommandFailed
+from interface.client import Client
 from interface.json_text import read_json, write_json
 
-PAGE_SIZE_MAX = 100
 PAGES_MAX = 100_000
-
-
-def given(members: dict[str, Any]) -> dict[str, Any]:
-    """The members that have a value."""
-    return {name: value for name, value in members.items() if value not in (None, {})}
 
 
 def read(answer: bytes) -> Any:
@@ -29,7 +23,7 @@ def read(answer: bytes) -> Any:
         raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
 
 
-def all_pages(api: ApiClient, path: str, query: dict[str, Any]) -> bytes:
+def all_pages(api: Client, path: str, query: dict[str, Any]) -> bytes:
     """A whole list as one page.
 
     Raises:

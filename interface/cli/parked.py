@@ -1,12 +1,11 @@
 """The commands `paysaga parked`: events that a follower could not take in."""
 
-from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
 import click
 
-from application.envelope import camel_case, public_value
+from application.envelope import public_record
 from interface.cli.failures import CommandFailed
 from interface.cli.operators_database import operators_database
 from interface.cli.showing import show_json, show_table
@@ -32,7 +31,7 @@ def list_events(limit: int, is_json: bool) -> None:
     with operators_database() as (persistence, _):
         found = list_parked(persistence, limit)
     if is_json:
-        show_json(write_json({"data": [_document(event) for event in found]}))
+        show_json(write_json({"data": [public_record(event) for event in found]}))
     else:
         show_table(COLUMNS, [_row(event) for event in found])
 
@@ -63,10 +62,6 @@ def skip(parked_id: UUID) -> None:
 def _require(is_found: bool, parked_id: UUID) -> None:
     if not is_found:
         raise CommandFailed(f"no parked event has the id {parked_id}: see `paysaga parked list`")
-
-
-def _document(event: ParkedEvent) -> dict[str, Any]:
-    return {camel_case(name): public_value(value, str) for name, value in asdict(event).items()}
 
 
 def _row(event: ParkedEvent) -> tuple[Any, ...]:

@@ -1,14 +1,16 @@
-"""The commands on payments, over HTTP: create, show, list, cancel."""
+"""The commands on payments, over HTTP: create, show, list, cancel, capture, refund."""
 
+import time
 from decimal import Decimal, InvalidOperation
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from interface.cli.api_client import ApiClient
-from interface.cli.lists import PAGE_SIZE_MAX, all_pages, given, read, tell_of_more
-from interface.cli.showing import show_fields, show_json, show_table
+from interface.cli.api_client import api_client
+from interface.cli.lists import all_pages, read, tell_of_more
+from interface.cli.showing import printable, show_fields, show_json, show_table
+from interface.client import PAGE_SIZE_MAX, given, path_of
+from interface.json_text import write_json
 
 PATH = "/v1/payments"
 STATUSES = (
@@ -59,7 +61,7 @@ class PairType(click.ParamType[tuple[str, str]]):
 
 @click.group()
 def payments() -> None:
-    """Create, show, list and cancel payments over HTTP.
+    """Create, show, list, cancel, capture, refund and watch payments over HTTP.
 
     The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
     the demo key of a `paysaga serve` in this folder).
@@ -99,7 +101,7 @@ def create(
         "clientInfo": given({"name": options["client_name"], "email": options["client_email"]}),
         "metadata": dict(metadata),
     }
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         answer = api.post(
             PATH,
             given(body),
@@ -115,12 +117,16 @@ def create(
 @click.option("--as-of", metavar="TIME", help="As it was at this time (RFC 3339).")
 @as_json
 def show(payment_id: str, version: int | None, as_of: str | None, is_json: bool) -> None:
-    """Show the payment ID, as it is or as it was."""
+    """Show the payment ID, as it is or as it was, and its saga as it is."""
     if version is not None and as_of is not None:
         raise click.UsageError("give either --version or --as-of")
-    with ApiClient.from_environment() as api:
-        answer = api.get(_path(payment_id), given({"version": version, "asOf": as_of}))
+    is_past = version is not None or as_of is not None
+    with api_client() as api:
+        answer = api.get(path_of(payment_id), given({"version": version, "asOf": as_of}))
+        saga = None if is_json or is_past else api.get(path_of(payment_id, "saga"))
     _show_payment(answer, is_json)
+    if saga is not None:
+        show_saga(read(saga))
 
 
 @payments.command("list")
@@ -150,7 +156,7 @@ def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str
             "limit": limit or (PAGE_SIZE_MAX if is_all else None),
         }
     )
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         answer = all_pages(api, PATH, query) if is_all else api.get(PATH, query)
     if is_json:
         show_json(answer)
@@ -164,13 +170,97 @@ def list_payments(is_all: bool, is_json: bool, limit: int | None, **filters: str
 @as_json
 def cancel(payment_id: str, reason: str | None, is_json: bool) -> None:
     """Cancel the payment ID. Money that arrives later is given back."""
-    with ApiClient.from_environment() as api:
-        answer = api.post(f"{_path(payment_id)}/cancel", given({"reason": reason}))
+    with api_client() as api:
+        answer = api.post(path_of(payment_id, "cancel"), given({"reason": reason}))
     _show_payment(answer, is_json)
 
 
-def _path(payment_id: str) -> str:
-    return f"{PATH}/{quote(payment_id, safe='')}"
+@payments.command()
+@click.argument("payment_id", metavar="ID")
+@click.option("--amount", type=AmountType(), help="Only so much of it; the rest is let go.")
+@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@as_json
+def capture(
+    payment_id: str, amount: Decimal | None, idempotency_key: str | None, is_json: bool
+) -> None:
+    """Take the authorized money of the payment ID, all of it or part."""
+    path = path_of(payment_id, "capture")
+    with api_client() as api:
+        answer = api.post(path, given({"amount": amount}), idempotency_key=idempotency_key)
+    _show_payment(answer, is_json)
+
+
+@payments.command()
+@click.argument("payment_id", metavar="ID")
+@click.option("--amount", type=AmountType(), help="Only so much; without it all that is left.")
+@click.option("--reason", help="Why; it is kept with the refund.")
+@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@as_json
+def refund(
+    payment_id: str,
+    amount: Decimal | None,
+    reason: str | None,
+    idempotency_key: str | None,
+    is_json: bool,
+) -> None:
+    """Give money of the payment ID back, all that is left of it or part."""
+    body = given({"amount": amount, "reason": reason})
+    with api_client() as api:
+        answer = api.post(path_of(payment_id, "refunds"), body, idempotency_key=idempotency_key)
+    if is_json:
+        show_json(answer)
+        return
+    made = read(answer)
+    show_fields(
+        {
+            "Refund": made["refundId"],
+            "Status": made["status"],
+            "Amount": made["amount"],
+            "Reason": made["reason"],
+            "Created": made["createdAt"],
+        }
+    )
+
+
+@payments.command()
+@click.argument("payment_id", metavar="ID")
+@click.option("--interval", type=click.FloatRange(0.1, 60), default=1.0, help="Seconds (1).")
+@as_json
+def tail(payment_id: str, interval: float, is_json: bool) -> None:
+    """Show what happens to the payment ID, event by event, until Ctrl-C.
+
+    It ends by itself once the payment's saga is over.
+    """
+    seen = 0
+    with api_client() as api:
+        while True:
+            is_over = read(api.get(path_of(payment_id, "saga")))["status"] in OVER
+            events = read(api.get(path_of(payment_id, "events")))["data"]
+            for event in events[seen:]:
+                _show_event(event, is_json)
+            seen = len(events)
+            if is_over:
+                return
+            time.sleep(interval)
+
+
+OVER = frozenset({"completed", "compensated"})
+"""What a saga is when nothing more happens to its payment by itself."""
+
+
+def _show_event(event: dict[str, Any], is_json: bool) -> None:
+    if is_json:
+        show_json(write_json(event))
+        return
+    data = ", ".join(
+        f"{name} {printable(value)}"
+        for name, value in event["data"].items()
+        if name in SHOWN_DATA and value is not None
+    )
+    click.echo(f"{event['timestamp']}  {event['type']:<26}  {data}")
+
+
+SHOWN_DATA = ("amount", "currency", "transactionRef", "code", "message", "reason", "refundId")
 
 
 def _show_payment(answer: bytes, is_json: bool) -> None:
@@ -200,6 +290,29 @@ def _show_payment(answer: bytes, is_json: bool) -> None:
             "Correlation id": payment["correlationId"],
         }
     )
+
+
+def show_saga(saga: Any) -> None:
+    """The steps of a saga, and what it waits for."""
+    click.echo()
+    show_table(
+        ("Step", "Status", "Attempts", "Started", "Ended", "Error"),
+        [
+            (
+                step["name"],
+                step["status"],
+                step["attempts"],
+                step["startedAt"],
+                step["endedAt"],
+                step["error"],
+            )
+            for step in saga["steps"]
+        ],
+    )
+    looks = {f"Looks again ({each['name']})": each["dueAt"] for each in saga["deadlines"]}
+    if saga["parked"] or looks:
+        click.echo()
+        show_fields({"Parked": saga["parked"], **looks})
 
 
 def _show_list(page: Any) -> None:

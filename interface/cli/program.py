@@ -18,8 +18,12 @@ COMMANDS = {
     "webhooks": "webhooks",
     "confirmations": "confirmations",
     "listen": "listen",
+    "keys": "keys",
     "projections": "projections",
     "parked": "parked",
+    "journal": "journal",
+    "replay": "replay",
+    "privacy": "privacy",
     "doctor": "doctor",
 }
 """Each command and the module of this package that has it under that name. A module is imported

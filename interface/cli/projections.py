@@ -1,15 +1,20 @@
-"""The commands `paysaga projections`: how far the followers have come."""
+"""The commands `paysaga projections`: how far followers have come; read models made anew."""
 
-from dataclasses import asdict
+import time
 from typing import Any
 
 import click
 
-from application.envelope import camel_case, public_value
+from application.envelope import public_record
+from interface.cli.failures import CommandFailed
 from interface.cli.operators_database import operators_database
+from interface.cli.progress import progress_bar
 from interface.cli.showing import show_json, show_table
 from interface.json_text import write_json
+from system.applications import Applications
+from system.persistence.postgres import PostgresPersistence
 from system.positions import FollowerPosition, positions
+from system.rebuild import Rebuild, RebuildRefused, rebuildable
 
 COLUMNS = (
     "follower",
@@ -26,7 +31,7 @@ COLUMNS = (
 
 @click.group()
 def projections() -> None:
-    """Watch the followers of the event logs."""
+    """Watch the followers of the event logs, and rebuild read models."""
 
 
 @projections.command("list")
@@ -36,14 +41,39 @@ def list_projections(is_json: bool) -> None:
     with operators_database() as (persistence, applications):
         found = positions(applications, persistence)
     if is_json:
-        show_json(write_json({"data": [_document(position) for position in found]}))
+        show_json(write_json({"data": [public_record(position) for position in found]}))
     else:
         show_table(COLUMNS, [_row(position) for position in found])
 
 
-def _document(position: FollowerPosition) -> dict[str, Any]:
-    fields = asdict(position)
-    return {camel_case(name): public_value(value, str) for name, value in fields.items()}
+@projections.command()
+@click.argument("names", metavar="NAME...", nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="Rebuild all of them, one after another.")
+def rebuild(names: tuple[str, ...], is_all: bool) -> None:
+    """Make read models anew from the events while the service runs.
+
+    New tables are filled beside the live ones, catch up and take their places at once. Interrupt
+    it whenever you like: the same command goes on where it stopped.
+    """
+    if bool(names) == is_all:
+        raise click.UsageError("name what to rebuild, or give --all")
+    with operators_database() as (persistence, applications):
+        for name in names or rebuildable(applications):
+            _rebuild(persistence, applications, name)
+
+
+def _rebuild(persistence: PostgresPersistence, applications: Applications, name: str) -> None:
+    began = time.monotonic()
+    try:
+        with progress_bar(name) as tell:
+            rebuilt = Rebuild(persistence, applications, name).run(tell)
+    except RebuildRefused as refusal:
+        raise CommandFailed(str(refusal)) from None
+    except KeyboardInterrupt:
+        raise CommandFailed("interrupted: the same command goes on where it stopped") from None
+    seconds = time.monotonic() - began
+    how = "rebuilt, going on with an interrupted rebuild" if rebuilt.is_resumed else "rebuilt"
+    click.echo(f"{name}: {how}, from {rebuilt.events} positions of its logs in {seconds:.1f} s")
 
 
 def _row(position: FollowerPosition) -> tuple[Any, ...]:

@@ -16,6 +16,14 @@ HARMFUL = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 """Unicode categories with which text could move the cursor or hide what it says."""
 
 
+STYLES = {
+    **dict.fromkeys(("completed", "succeeded", "running", "active"), "green"),
+    **dict.fromkeys(("failed", "parked", "stale", "never_run", "revoked", "expired"), "red"),
+    **dict.fromkeys(("cancelled", "refunded", "compensated"), "yellow"),
+}
+"""Colours of statuses, on a terminal only."""
+
+
 def printable(value: object) -> str:
     """The value as one line of text that cannot steer a terminal; None is empty."""
     text = "" if value is None else str(value)
@@ -38,7 +46,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(printable(value)) for value in row))
+        table.add_row(*(Text(printable(value), STYLES.get(str(value), "")) for value in row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else PLAIN_WIDTH).print(table)
 
 

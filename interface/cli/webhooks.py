@@ -5,9 +5,10 @@ from urllib.parse import quote
 
 import click
 
-from interface.cli.api_client import ApiClient
-from interface.cli.lists import PAGE_SIZE_MAX, all_pages, given, read, tell_of_more
+from interface.cli.api_client import api_client
+from interface.cli.lists import all_pages, read, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
+from interface.client import PAGE_SIZE_MAX, given
 from interface.json_text import write_json
 
 PATH = "/v1/webhooks"
@@ -48,7 +49,7 @@ def list_webhooks(is_all: bool, is_json: bool, limit: int | None, **filters: str
             "limit": limit or (PAGE_SIZE_MAX if is_all else None),
         }
     )
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         answer = all_pages(api, PATH, query) if is_all else api.get(PATH, query)
     if is_json:
         show_json(answer)
@@ -61,7 +62,7 @@ def list_webhooks(is_all: bool, is_json: bool, limit: int | None, **filters: str
 @as_json
 def show(webhook_id: str, is_json: bool) -> None:
     """Show the webhook ID: what came, and what became of it."""
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         answer = api.get(_path(webhook_id))
     _show_webhook(answer, is_json)
 
@@ -72,7 +73,7 @@ def show(webhook_id: str, is_json: bool) -> None:
 @as_json
 def replay(webhook_id: str, idempotency_key: str | None, is_json: bool) -> None:
     """Have the saga told again what the webhook ID says. Harmless: it knows what it knows."""
-    with ApiClient.from_environment() as api:
+    with api_client() as api:
         answer = api.post(f"{_path(webhook_id)}/replay", {}, idempotency_key=idempotency_key)
     _show_webhook(answer, is_json)
 

@@ -7,24 +7,34 @@ from flask_openapi3 import Info, OpenAPI
 
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
+from interface.web.answers import ProblemAnswer
 from interface.web.audit import audit_refusal
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
+from interface.web.event_streams import EventStreams, Feed
+from interface.web.events import events
 from interface.web.health import health
+from interface.web.key_ring import KeyRing
 from interface.web.metrics import serve_metrics
 from interface.web.notifications import notifications
+from interface.web.parked_events import parked_events
 from interface.web.payments import payments
 from interface.web.problems import register_error_handlers, validation_problem
+from interface.web.projections import projections
+from interface.web.rebuilds import rebuilds
 from interface.web.reference import reference
 from interface.web.requests import JsonRequest, begin, end
+from interface.web.sagas import sagas
 from interface.web.way_back import way_back
 from interface.web.webhooks import webhooks
 from system.listener import Listener
+from system.persistence.api_keys import ApiKeys
 from system.persistence.contract_queries import ContractQueries
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.rate_limits import RateLimits
+from system.persistence.saga_queries import SagaQueries
 from system.persistence.webhook_queries import WebhookQueries
 
 SECURITY_HEADERS = {
@@ -57,8 +67,10 @@ def create_app(settings: Settings) -> PaySagaApp:
         info=Info(title="PaySaga", version="1"),
         security_schemes={"apiKey": {"type": "http", "scheme": "bearer"}},
         validation_error_callback=validation_problem,
+        validation_error_model=ProblemAnswer,
         doc_ui=False,
     )
+    feed = Feed(persistence, applications)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
@@ -69,12 +81,16 @@ def create_app(settings: Settings) -> PaySagaApp:
         queries=PaymentQueries(persistence),
         webhook_queries=WebhookQueries(persistence),
         finder=build_finder(applications, persistence),
+        saga_queries=SagaQueries(persistence),
         contract_queries=ContractQueries(persistence),
         waiter=PageWaiter(applications, listener),
         circuits=CircuitBoard(applications, listener),
         rate_limits=RateLimits(persistence, settings.rate_limit_per_minute),
+        key_ring=KeyRing(settings.api_keys, ApiKeys(persistence), listener),
         secret=persistence.installation_secret(),
         listener=listener,
+        feed=feed,
+        streams=EventStreams(feed, listener, settings.web_threads),
     )
     serve_metrics(app)
     app.before_request(begin)
@@ -83,12 +99,17 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.teardown_request(end)
     register_error_handlers(app)
     app.register_api(payments)
+    app.register_api(sagas)
     app.register_api(contracts)
     app.register_api(circuit_breakers)
     app.register_api(notifications)
     app.register_api(webhooks)
     app.register_blueprint(way_back)
     app.register_api(confirmations)
+    app.register_api(projections)
+    app.register_api(parked_events)
+    app.register_api(events)
+    app.register_api(rebuilds)
     app.register_blueprint(health)
     app.register_blueprint(reference)
     listener.start()

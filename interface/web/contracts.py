@@ -12,12 +12,19 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.contracts import NewContract
 from application.envelope import timestamp
+from application.vault import opened
 from domain.contract import Contract, Instalment, InstalmentStatus, Payee, Terms
 from domain.keyed_request import current_command
 from domain.money import money
 from domain.payment import Payment
 from interface.settings import Role
 from interface.web.context import web
+from interface.web.contract_answers import (
+    ContractAnswer,
+    ContractEarnings,
+    ContractList,
+    EarningsList,
+)
 from interface.web.contract_models import (
     CancelContract,
     ContractListQuery,
@@ -34,6 +41,7 @@ from interface.web.documents import (
     place_of,
 )
 from interface.web.models import NoMembers
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import needs
 
@@ -46,10 +54,11 @@ contracts = APIBlueprint(
     url_prefix="/v1",
     abp_tags=[Tag(name="contracts", description="Instalments, payees and what they earn")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 
-@contracts.post("/contracts")
+@contracts.post("/contracts", responses={201: ContractAnswer})
 @needs(Role.WRITE)
 def create_contract(body: CreateContract) -> Response:
     """Create a contract
@@ -76,7 +85,7 @@ def _new(body: CreateContract) -> NewContract:
     )
 
 
-@contracts.get("/contracts")
+@contracts.get("/contracts", responses={200: ContractList})
 @needs(Role.READ)
 def list_contracts(query: ContractListQuery) -> Response:
     """List contracts, newest first"""
@@ -90,14 +99,14 @@ def list_contracts(query: ContractListQuery) -> Response:
     return json_response(list_document(documents, cursor))
 
 
-@contracts.get("/contracts/<string:contract_id>")
+@contracts.get("/contracts/<string:contract_id>", responses={200: ContractAnswer})
 @needs(Role.READ)
 def get_contract(path: ContractPath) -> Response:
     """Show a contract with its instalments"""
     return json_response(_document(_contract(path.contract_id)))
 
 
-@contracts.post("/contracts/<string:contract_id>/cancel")
+@contracts.post("/contracts/<string:contract_id>/cancel", responses={200: ContractAnswer})
 @needs(Role.WRITE)
 def cancel_contract(path: ContractPath, body: CancelContract) -> Response:
     """Cancel a contract
@@ -108,7 +117,10 @@ def cancel_contract(path: ContractPath, body: CancelContract) -> Response:
     return json_response(_document(web().applications.contracts.cancel(contract.id, body.reason)))
 
 
-@contracts.post("/contracts/<string:contract_id>/instalments/<int:number>/payments")
+@contracts.post(
+    "/contracts/<string:contract_id>/instalments/<int:number>/payments",
+    responses={202: ContractAnswer},
+)
 @needs(Role.WRITE)
 def ask_for_instalment_again(path: InstalmentPath, body: NoMembers) -> Response:
     """Ask for an unpaid instalment again
@@ -121,7 +133,7 @@ def ask_for_instalment_again(path: InstalmentPath, body: NoMembers) -> Response:
     return json_response(_document(changed), 202)
 
 
-@contracts.get("/contracts/<string:contract_id>/earnings")
+@contracts.get("/contracts/<string:contract_id>/earnings", responses={200: ContractEarnings})
 @needs(Role.READ)
 def get_contract_earnings(path: ContractPath) -> Response:
     """Show what a contract earned: in all, and from each of its payments"""
@@ -139,7 +151,7 @@ def get_contract_earnings(path: ContractPath) -> Response:
     )
 
 
-@contracts.get("/earnings")
+@contracts.get("/earnings", responses={200: EarningsList})
 @needs(Role.READ)
 def list_earnings(query: EarningsQuery) -> Response:
     """List what payees earned, in all and per currency"""
@@ -186,13 +198,12 @@ def _documents(found: Sequence[Contract]) -> list[dict[str, Any]]:
 
 
 def _shown(contract: Contract, payments: Mapping[UUID, Payment], today: date) -> dict[str, Any]:
-    client = web().applications.vault.open_client(contract.client)
     return {
         "contractId": contract.contract_id,
         "status": contract.status.value,
         "description": contract.description,
         "currency": contract.currency,
-        "clientInfo": asdict(client) if client else None,
+        "clientInfo": opened(contract.client, web().applications.vault),
         "payee": asdict(contract.payee),
         "platformFeePercent": contract.platform_fee_percent,
         "instalments": [

@@ -2,7 +2,6 @@
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,8 @@ from domain.saga_steps import SagaStatus, StepState, steps_of
 from interface.json_text import write_json
 from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
-from system.projections.payments_view import failure_document
+from system.projections.payments_view import payment_row, refund_rows
+from system.projections.sagas_view import shown_status
 
 Document = dict[str, Any]
 
@@ -32,46 +32,17 @@ def json_response(
 
 def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -> Document:
     """A payment from its events."""
-    client = vault.open_client(payment.client)
-    page = payment.next_action
     row = {
-        "payment_id": payment.id,
-        "status": payment.status.value,
-        "amount": payment.amount.amount,
-        "currency": payment.amount.currency.code,
-        "description": payment.description,
-        "contract_id": payment.contract_id,
-        "client_info": asdict(client) if client else None,
-        "payment_method": payment.payment_method,
-        "capture_method": payment.capture_method,
-        "redirect_url": payment.redirect_url,
-        "callback_url": payment.callback_url,
-        "merchant_metadata": payment.merchant_metadata,
-        "amount_captured": payment.amount_captured.amount,
-        "amount_refunded": payment.amount_refunded.amount,
-        "transaction_ref": payment.transaction_ref,
-        "gateway_provider": payment.gateway_provider,
-        "page_url": page.url if page else None,
-        "page_expires_at": page.expires_at if page else None,
-        "failure": failure_document(payment.failure) if payment.failure else None,
-        "cancellation_reason": payment.cancellation_reason,
-        "refunds": [_refund_row(refund) for refund in payment.refunds.values()],
+        **payment_row(payment, vault),
+        "refunds": refund_rows(payment),
         "saga_status": saga.status.value if saga else None,
-        "version": payment.version,
-        "created_at": payment.created_on,
-        "updated_at": payment.modified_on,
-        "correlation_id": payment.correlation_id,
     }
     return row_document(row)
 
 
 def refund_document(refund: Refund) -> Document:
     """A refund of a payment."""
-    return _refund(_refund_row(refund))
-
-
-def _refund_row(refund: Refund) -> Document:
-    return {**vars(refund), "amount": refund.amount.amount, "status": refund.status.value}
+    return _refund({**vars(refund), "amount": refund.amount.amount, "status": refund.status.value})
 
 
 def row_document(row: Mapping[str, Any]) -> Document:
@@ -170,6 +141,19 @@ def saga_document(payment: Payment, saga: PaymentSaga | None) -> Document:
     }
 
 
+def saga_row_document(row: Mapping[str, Any]) -> Document:
+    """A saga from a row of the view."""
+    return {
+        "sagaId": str(row["saga_id"]),
+        "paymentId": str(row["payment_id"]),
+        "status": shown_status(row),
+        "parked": row["parked_detail"],
+        "advice": row["advice"],
+        "createdAt": timestamp(row["created_at"]),
+        "updatedAt": timestamp(row["updated_at"]),
+    }
+
+
 def _saga_to_come(payment: Payment) -> Document:
     return {
         "sagaId": str(PaymentSaga.create_id(payment.id)),
@@ -194,9 +178,12 @@ def _step(step: StepState) -> Document:
     }
 
 
-def list_document(documents: Sequence[Document], next_cursor: str | None) -> Document:
-    """A page of a list (contract 3)."""
-    return {"data": documents, "nextCursor": next_cursor}
+def list_document(
+    documents: Sequence[Document], next_cursor: str | None, total: int | None = None
+) -> Document:
+    """A page of a list (contract 3), with how many there are in all when that was asked for."""
+    page: Document = {"data": documents, "nextCursor": next_cursor}
+    return page if total is None else {**page, "total": total}
 
 
 def cursor_of(created_at: datetime, last_id: UUID) -> str:

@@ -23,10 +23,13 @@ from pydantic.alias_generators import to_camel
 from domain.client import Address, ClientInfo
 from domain.confirmation import ConfirmationStatus
 from domain.payment_terms import PaymentStatus
+from domain.saga_steps import SagaStatus
 from domain.webhook import WebhookStatus
 
 URL_LENGTH_MAX = 2048
 DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
+RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
+"""How a time begins; a bare number would be read as seconds since 1970."""
 VERSION_MAX = 2**63 - 1
 METADATA_PAIRS_MAX = 50
 
@@ -79,6 +82,13 @@ def _without_nul(value: str) -> str:
     return value
 
 
+def _as_time(value: Any) -> Any:
+    if isinstance(value, str) and not RFC_3339.match(value):
+        raise ValueError("expected a time with its zone, such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_as_time)]
 SearchText = Annotated[str, StringConstraints(max_length=255), AfterValidator(_without_nul)]
 ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
@@ -220,13 +230,57 @@ class BreakerPath(Model):
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
+class ParkedPath(Model):
+    """Which parked event."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    parked_id: UUID
+
+
+class ProjectionPath(Model):
+    """Which read model."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+
+
+class EventPath(Model):
+    """Which event."""
+
+    model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
+
+    event_id: UUID
+
+
+class StreamQuery(Model):
+    """Which events, and behind which position."""
+
+    after: int | None = Field(None, ge=0, le=VERSION_MAX, description="A position.")
+    type: SearchText | None = Field(None, description="A public type, such as payment.completed.")
+    aggregate_id: UUID | None = None
+    correlation_id: SearchText | None = None
+
+
+class FeedQuery(StreamQuery):
+    """Which page of events."""
+
+    after: int = Field(0, ge=0, le=VERSION_MAX, description="Only what is behind this position.")
+    limit: int = Field(20, ge=1, le=100)
+
+
+class VerifyQuery(Model):
+    """What the journal must hold."""
+
+    expect: str | None = Field(None, max_length=100, description="A head that was kept.")
+
+
 class PastQuery(Model):
     """Which state of the payment: the newest, or one of the past."""
 
     version: int | None = Field(
         None, ge=1, le=VERSION_MAX, description="As it was at this version."
     )
-    as_of: AwareDatetime | None = Field(None, description="As it was at this time (RFC 3339).")
+    as_of: Time | None = Field(None, description="As it was at this time (RFC 3339).")
 
     @model_validator(mode="after")
     def _only_one(self) -> Self:
@@ -242,10 +296,30 @@ class ListQuery(Model):
     contract_id: SearchText | None = None
     currency: SearchText | None = None
     transaction_ref: SearchText | None = None
-    created_from: AwareDatetime | None = None
-    created_to: AwareDatetime | None = None
+    created_from: Time | None = None
+    created_to: Time | None = None
     q: Annotated[SearchText, StringConstraints(min_length=1)] | None = Field(
         None, description="Text in the description or in the client's name or e-mail."
     )
     limit: int = Field(20, ge=1, le=100)
     cursor: str | None = Field(None, max_length=255)
+    total: bool = Field(False, description="Also count them all, which takes its time.")
+
+
+class SagaQuery(Model):
+    """Which sagas to list; those of the newest payments first."""
+
+    status: SagaStatus | None = None
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
+
+
+class ParkedQuery(Model):
+    """Which page of the parked events, oldest first."""
+
+    limit: int = Field(20, ge=1, le=100)
+    cursor: Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")] | None = None
+
+
+class NoQuery(Model):
+    """There is nothing to choose."""

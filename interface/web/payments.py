@@ -17,6 +17,7 @@ from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
 from interface.settings import Role
+from interface.web.answers import EventList, PaymentAnswer, PaymentList, RefundAnswer, SagaAnswer
 from interface.web.context import web
 from interface.web.documents import (
     cursor_of,
@@ -38,6 +39,7 @@ from interface.web.models import (
     PaymentPath,
     RefundPayment,
 )
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import body_fingerprint, needs, prefers_async
 from system.event_status import event_statuses
@@ -49,10 +51,11 @@ payments = APIBlueprint(
     url_prefix="/v1/payments",
     abp_tags=[Tag(name="payments", description="Payments and their sagas")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 
-@payments.post("")
+@payments.post("", responses={201: PaymentAnswer, 202: PaymentAnswer})
 @needs(Role.WRITE)
 def create_payment(body: CreatePayment) -> Response:
     """Create a payment
@@ -92,7 +95,7 @@ def _new(body: CreatePayment) -> NewPayment:
     )
 
 
-@payments.get("/<uuid:payment_id>")
+@payments.get("/<uuid:payment_id>", responses={200: PaymentAnswer})
 @needs(Role.READ)
 def get_payment(path: PaymentPath, query: PastQuery) -> Response:
     """Show a payment
@@ -110,7 +113,7 @@ def get_payment(path: PaymentPath, query: PastQuery) -> Response:
     return json_response(_document(payment, is_past=is_past))
 
 
-@payments.get("")
+@payments.get("", responses={200: PaymentList})
 @needs(Role.READ)
 def list_payments(query: ListQuery) -> Response:
     """List payments, newest first"""
@@ -126,15 +129,13 @@ def list_payments(query: ListQuery) -> Response:
     place = place_of(query.cursor) if query.cursor else None
     rows = web().queries.list(wanted, query.limit + 1, place)
     page = rows[: query.limit]
-    next_cursor = (
-        cursor_of(page[-1]["created_at"], page[-1]["payment_id"])
-        if len(rows) > query.limit
-        else None
-    )
-    return json_response(list_document([row_document(row) for row in page], next_cursor))
+    last = page[-1] if len(rows) > query.limit else None
+    next_cursor = cursor_of(last["created_at"], last["payment_id"]) if last else None
+    total = web().queries.count(wanted) if query.total else None
+    return json_response(list_document([row_document(row) for row in page], next_cursor, total))
 
 
-@payments.post("/<uuid:payment_id>/cancel")
+@payments.post("/<uuid:payment_id>/cancel", responses={200: PaymentAnswer})
 @needs(Role.WRITE)
 def cancel_payment(path: PaymentPath, body: CancelPayment) -> Response:
     """Cancel a payment
@@ -146,7 +147,7 @@ def cancel_payment(path: PaymentPath, body: CancelPayment) -> Response:
     return json_response(_document(payment))
 
 
-@payments.post("/<uuid:payment_id>/capture")
+@payments.post("/<uuid:payment_id>/capture", responses={202: PaymentAnswer})
 @needs(Role.WRITE)
 def capture_payment(path: PaymentPath, body: CapturePayment) -> Response:
     """Capture an authorized payment, all of it or part
@@ -158,7 +159,7 @@ def capture_payment(path: PaymentPath, body: CapturePayment) -> Response:
     return json_response(_document(log.capture(path.payment_id, amount)), 202)
 
 
-@payments.post("/<uuid:payment_id>/refunds")
+@payments.post("/<uuid:payment_id>/refunds", responses={201: RefundAnswer})
 @needs(Role.WRITE)
 def refund_payment(path: PaymentPath, body: RefundPayment) -> Response:
     """Refund a payment, all that is left of it or part
@@ -178,7 +179,7 @@ def _amount(payment: Payment, amount: Decimal | None) -> Money | None:
     return money(amount, payment.amount.currency.code) if amount is not None else None
 
 
-@payments.get("/<uuid:payment_id>/events")
+@payments.get("/<uuid:payment_id>/events", responses={200: EventList})
 @needs(Role.READ)
 def list_payment_events(path: PaymentPath) -> Response:
     """Show what happened to a payment, oldest first"""
@@ -186,21 +187,23 @@ def list_payment_events(path: PaymentPath) -> Response:
     events = applications.payments.history(path.payment_id)
     if not events:
         raise AggregateNotFoundError(str(path.payment_id))
-    statuses = event_statuses(applications, applications.payments, path.payment_id)
+    statuses = event_statuses(
+        applications, web().persistence, applications.payments, path.payment_id
+    )
     documents = [
         envelope(event, applications.vault, statuses[event.originator_version]) for event in events
     ]
     return json_response(list_document(documents, None))
 
 
-@payments.get("/<uuid:payment_id>/saga")
+@payments.get("/<uuid:payment_id>/saga", responses={200: SagaAnswer})
 @needs(Role.READ)
 def get_saga(path: PaymentPath) -> Response:
     """Show the saga of a payment: its steps and its deadlines"""
     return _saga_response(path.payment_id)
 
 
-@payments.post("/<uuid:payment_id>/saga/retry")
+@payments.post("/<uuid:payment_id>/saga/retry", responses={200: SagaAnswer})
 @needs(Role.ADMIN)
 def retry_saga(path: PaymentPath, body: NoMembers) -> Response:
     """Let a parked saga try again what it had given up"""
@@ -209,7 +212,7 @@ def retry_saga(path: PaymentPath, body: NoMembers) -> Response:
     return _saga_response(path.payment_id)
 
 
-@payments.post("/<uuid:payment_id>/saga/compensate")
+@payments.post("/<uuid:payment_id>/saga/compensate", responses={200: SagaAnswer})
 @needs(Role.ADMIN)
 def compensate_saga(path: PaymentPath, body: NoMembers) -> Response:
     """Give a parked saga's payment up: what was done is undone"""

@@ -4,6 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, render_template
 
+from interface.web.description import described
 from interface.web.documents import json_response
 
 reference = Blueprint("reference", __name__, template_folder="templates")
@@ -24,20 +25,20 @@ def docs() -> str:
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     ]
-    schemas = document.get("components", {}).get("schemas", {})
     return render_template(
         "docs.html",
         info=document["info"],
         operations=operations,
-        bodies={
-            operation["path"] + operation["method"]: _body(operation) for operation in operations
-        },
-        schemas=schemas,
+        bodies={operation["operationId"]: _body(operation) for operation in operations},
+        schemas=document["components"]["schemas"],
     )
 
 
 def _document() -> dict[str, Any]:
-    document: dict[str, Any] = current_app.api_doc  # type: ignore[attr-defined]
+    extensions = current_app.extensions
+    if "openapi" not in extensions:
+        extensions["openapi"] = described(current_app.api_doc)  # type: ignore[attr-defined]
+    document: dict[str, Any] = extensions["openapi"]
     return document
 
 

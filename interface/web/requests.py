@@ -5,8 +5,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import date
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
-from hashlib import sha256
-from hmac import compare_digest
 from hmac import digest as hmac_digest
 from typing import Any, TypeVar, cast, get_type_hints
 from uuid import UUID
@@ -20,8 +18,9 @@ from domain.event import EventContext, Metadata, acting
 from domain.keyed_request import KeyedCommand, serving
 from interface.json_text import read_json, write_json
 from interface.paytabs.cards import mask_card_numbers
-from interface.settings import ApiKey, Role
+from interface.settings import Role
 from interface.web.context import web
+from interface.web.key_ring import KnownKey, RefusedKey
 from interface.web.models import Model, OptionalBody
 from interface.web.problems import Problem, escaped, invalid
 
@@ -141,10 +140,16 @@ def begin() -> None:
     given = request.headers.get("X-Correlation-Id", "")
     is_good = CORRELATION_ID.fullmatch(given)
     g.correlation_id = given if is_good else str(web().applications.ids.uuid())
-    structlog.contextvars.bind_contextvars(correlation_id=g.correlation_id)
+    trace = TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
+    g.trace_id, g.span_id = trace.groups() if trace else (None, None)
+    structlog.contextvars.bind_contextvars(
+        correlation_id=g.correlation_id, **({"trace_id": g.trace_id} if trace else {})
+    )
+    g.api_key = None
     role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
-    g.api_key = authenticate(role) if role else None
-    if g.api_key:
+    if role:
+        with acting(_event_context()):
+            g.api_key = authenticate(role)
         _limit_rate(g.api_key)
     g.command = _keyed_command() if g.api_key else None
     g.context = ExitStack()
@@ -152,7 +157,7 @@ def begin() -> None:
     g.context.enter_context(serving(g.command))
 
 
-def _limit_rate(key: ApiKey) -> None:
+def _limit_rate(key: KnownKey) -> None:
     wait_seconds = web().rate_limits.wait_seconds(key.name, web().applications.clock.now())
     if wait_seconds is not None:
         raise Problem(
@@ -164,13 +169,14 @@ def _limit_rate(key: ApiKey) -> None:
 
 def end(_error: BaseException | None) -> None:
     """After each request."""
-    structlog.contextvars.unbind_contextvars("correlation_id")
+    structlog.contextvars.unbind_contextvars("correlation_id", "trace_id")
     if "context" in g:
         g.context.close()
 
 
-def authenticate(role: Role) -> ApiKey:
-    """The API key of the request, compared in constant time.
+def authenticate(role: Role) -> KnownKey:
+    """The API key of the request, compared in constant time. Whoever tries one that may not be
+    used is recorded, within limits.
 
     Raises:
         Problem: it is missing, wrong, or its role is too small.
@@ -178,24 +184,32 @@ def authenticate(role: Role) -> ApiKey:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise Problem("unauthorized", "send `Authorization: Bearer <secret>`")
-    presented = sha256(secret.strip().encode()).digest()
-    found = [
-        key
-        for key in web().settings.api_keys
-        if compare_digest(presented, sha256(key.secret.get_secret_value().encode()).digest())
-    ]
-    if not found:
-        raise Problem("unauthorized", "this API key is not known")
-    g.caller = found[0].name
-    if not found[0].role.allows(role):
-        raise Problem(
-            "forbidden", f"the key '{found[0].name}' has the role {found[0].role}, not {role}"
-        )
-    return found[0]
+    key = web().key_ring.find(secret.strip(), web().applications.clock.now())
+    if isinstance(key, RefusedKey):
+        _note_refused_key(key.reason, key.name)
+        said = "is not known" if key.reason == "unknown" else f"is {key.reason}"
+        raise Problem("unauthorized", f"this API key {said}")
+    g.caller = key.name
+    if not key.role.allows(role):
+        _note_refused_key("role_too_small", key.name)
+        raise Problem("forbidden", f"the key '{key.name}' has the role {key.role}, not {role}")
+    return key
+
+
+def _note_refused_key(reason: str, name: str | None) -> None:
+    suppressed = web().key_incident_limit.admit(request.remote_addr)
+    if suppressed is None:
+        return
+    detail: dict[str, Any] = {"reason": reason, "name": name, "path": storable(request.path)}
+    web().applications.operations.record_incident(
+        "api_key_refused",
+        "medium",
+        request.remote_addr,
+        detail | ({"suppressed": suppressed} if suppressed else {}),
+    )
 
 
 def _event_context() -> EventContext:
-    trace = TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
     metadata = Metadata(
         correlation_id=g.correlation_id,
         source="api" if g.api_key else "gateway",
@@ -203,8 +217,8 @@ def _event_context() -> EventContext:
         session_id=_header("X-Session-Id"),
         ip_address=request.remote_addr,
         user_agent=mask_card_numbers(_header("User-Agent") or "") or None,
-        trace_id=trace.group(1) if trace else None,
-        span_id=trace.group(2) if trace else None,
+        trace_id=g.trace_id,
+        span_id=g.span_id,
     )
     return EventContext(metadata, web().applications.clock.now())
 

@@ -97,7 +97,7 @@ def _document(webhook_id: UUID) -> dict[str, Any]:
     webhook, received = _replayed(history), history[0]
     assert isinstance(received, Webhook.Received)
     applications = web().applications
-    statuses = event_statuses(applications, applications.webhooks, webhook_id)
+    statuses = event_statuses(applications, web().persistence, applications.webhooks, webhook_id)
     content = data_of(received, lambda _sealed: None)
     report = webhook.report
     row = {

@@ -30,6 +30,7 @@ class Agenda(Projection):
 
     name = "Agenda"
     tables = (AGENDA.name,)
+    is_rebuildable = False
     rest_seconds = 0.0
 
     @singledispatchmethod

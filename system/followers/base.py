@@ -49,6 +49,10 @@ class Projection(EventLog[PaySagaAggregate], BatchFollower):
 
     tables: ClassVar[tuple[str, ...]] = ()
     rest_seconds = 0.02
+    version: ClassVar[int] = 1
+    """Raise it when the rows that events mean, or the columns of the tables, change: the program
+    then asks for a rebuild before it starts (see `system.rebuild`)."""
+    is_rebuildable: ClassVar[bool] = True
 
     @singledispatchmethod
     def project(self, event: Any) -> list[RowChange]:

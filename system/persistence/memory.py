@@ -1,7 +1,7 @@
 """Everything in memory: the store of the single-process test mode (design 4)."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -16,9 +16,11 @@ from eventsourcing.persistence import (
 from eventsourcing.popo import POPOFactory, POPOProcessRecorder
 from eventsourcing.utils import Environment
 
-from application.rows import Delete, Key, Patch, RowChange, Upsert
+from application.journal import BEGINNING, Link
+from application.rows import Delete, Insert, Key, Patch, RowChange, Upsert
 from application.vault import ClientKey, Vault, opened
 from system.persistence.reached import starts_at
+from system.persistence.tables import JOURNAL
 
 Row = dict[str, Any]
 VERSION_MAX = 2**63 - 1
@@ -37,6 +39,10 @@ class MemoryTables:
             table = self.rows[change.table]
             if isinstance(change, Delete):
                 table.pop(change.key, None)
+            elif isinstance(change, Insert):
+                if change.key in table:
+                    raise IntegrityError(f"{change.table} has a row {change.key} already")
+                table[change.key] = self._opened(change.values)
             elif isinstance(change, Upsert):
                 table.setdefault(change.key, {}).update(self._opened(change.values))
             elif isinstance(change, Patch) and change.key in table:
@@ -157,6 +163,14 @@ class MemoryPersistence:
         """A factory of in-memory recorders."""
         return MemoryFactory(env, self.tables)
 
+    def journal_head(self) -> Link:
+        """See `application.ports.Persistence`."""
+        entries = self.tables.rows[JOURNAL.name]
+        if not entries:
+            return BEGINNING
+        position = len(entries)
+        return Link(position, entries[(position,)]["hash"])
+
 
 class MemoryClientKeys:
     """Keys of clients in memory."""
@@ -174,3 +188,22 @@ class MemoryClientKeys:
     def find(self, client_id: UUID) -> ClientKey | None:
         """See `application.vault.ClientKeys`."""
         return self._by_client.get(client_id)
+
+    def erase(self, client_ids: Collection[UUID]) -> int:
+        """See `application.vault.ClientKeys`."""
+        found = [client_id for client_id in client_ids if client_id in self._by_client]
+        for client_id in found:
+            del self._by_client[client_id]
+        by_subject = self._by_subject.items()
+        self._by_subject = {name: key for name, key in by_subject if key.client_id not in found}
+        return len(found)
+
+    def client_of(self, subject: bytes) -> UUID | None:
+        """See `application.vault.ClientKeys`."""
+        key = self._by_subject.get(subject)
+        return key.client_id if key else None
+
+    def find_many(self, client_ids: Collection[UUID]) -> dict[UUID, ClientKey]:
+        """See `application.vault.ClientKeys`."""
+        found = {client_id: self.find(client_id) for client_id in client_ids}
+        return {client_id: key for client_id, key in found.items() if key is not None}

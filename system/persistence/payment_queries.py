@@ -1,14 +1,17 @@
 """Reads the list of payments from its view."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from psycopg.sql import SQL, Composable
+from psycopg import Connection
+from psycopg.rows import DictRow
+from psycopg.sql import SQL, Composable, Composed
 
 from system.persistence.postgres import PostgresPersistence, reconnecting
+from system.persistence.text_search import RAREST_TRIGRAMS, SEARCHED
 
 Row = dict[str, Any]
 
@@ -36,25 +39,36 @@ class Place:
 
 
 CONDITIONS: dict[str, Composable] = {
-    "status": SQL("p.status = %(status)s"),
-    "contract_id": SQL("p.contract_id = %(contract_id)s"),
-    "currency": SQL("p.currency = %(currency)s"),
-    "transaction_ref": SQL("p.transaction_ref = %(transaction_ref)s"),
-    "created_from": SQL("p.created_at >= %(created_from)s"),
-    "created_to": SQL("p.created_at <= %(created_to)s"),
+    "status": SQL("status = %(status)s"),
+    "contract_id": SQL("contract_id = %(contract_id)s"),
+    "currency": SQL("currency = %(currency)s"),
+    "transaction_ref": SQL("transaction_ref = %(transaction_ref)s"),
+    "created_from": SQL("created_at >= %(created_from)s"),
+    "created_to": SQL("created_at <= %(created_to)s"),
     "text": SQL(
-        "(strpos(lower(p.description), lower(%(text)s)) > 0"
-        " OR strpos(lower(p.client_info->>'name'), lower(%(text)s)) > 0"
-        " OR strpos(lower(p.client_info->>'email'), lower(%(text)s)) > 0)"
+        "(strpos(lower(description), lower(%(text)s)) > 0"
+        " OR strpos(lower(client_info->>'name'), lower(%(text)s)) > 0"
+        " OR strpos(lower(client_info->>'email'), lower(%(text)s)) > 0)"
     ),
 }
+BY_TRIGRAMS = SQL(f"text_trigrams({SEARCHED}) @> %(trigrams)s")
+
+AFTER = SQL("(created_at, payment_id) < (%(after_time)s, %(after_id)s)")
+VIEW = SQL("view_payments")
 
 SELECT = SQL(
-    "SELECT p.*, CASE WHEN s.parked_detail IS NULL THEN s.status ELSE 'parked' END "
-    "AS saga_status FROM view_payments p "
-    "LEFT JOIN view_sagas s USING (payment_id) WHERE {} "
-    "ORDER BY p.created_at DESC, p.payment_id DESC LIMIT %(limit)s"
+    "SELECT p.*, CASE WHEN s.parked_detail IS NULL THEN s.status ELSE 'parked' END AS saga_status "
+    "FROM (SELECT * FROM {} WHERE {} "
+    "ORDER BY created_at DESC, payment_id DESC LIMIT %(limit)s) p "
+    "LEFT JOIN view_sagas s USING (payment_id) ORDER BY p.created_at DESC, p.payment_id DESC"
 )
+COUNT = SQL("SELECT count(*) FROM view_payments WHERE {}")
+
+NEWEST = SQL(
+    "(SELECT * FROM view_payments WHERE {} ORDER BY created_at DESC, payment_id DESC "
+    "LIMIT 2000) newest"
+)
+"""Looked through first for a text: a word that many have is found there at once."""
 
 
 class PaymentQueries:
@@ -66,20 +80,26 @@ class PaymentQueries:
     @reconnecting
     def list(self, wanted: PaymentFilter, limit: int, after: Place | None) -> list[Row]:
         """Up to `limit` payments, newest first; each row has its `refunds` and `saga_status`."""
-        parameters: Row = {name: value for name, value in vars(wanted).items() if value is not None}
-        conditions = [CONDITIONS[name] for name in parameters]
-        if after is not None:
-            conditions.append(SQL("(p.created_at, p.payment_id) < (%(after_time)s, %(after_id)s)"))
-            parameters |= {"after_time": after.moment, "after_id": after.row_id}
-        where = SQL(" AND ").join(conditions) if conditions else SQL("true")
         with self._persistence.connection() as connection:
-            rows = connection.execute(SELECT.format(where), {**parameters, "limit": limit})
-            found = rows.fetchall()
+            found: list[Row] = []
+            for question in selections(connection, wanted, limit, after):
+                found = connection.execute(*question, prepare=False).fetchall()
+                if len(found) == limit:
+                    break
             refunds = connection.execute(
                 "SELECT * FROM view_refunds WHERE payment_id = ANY(%s) ORDER BY created_at",
                 ([row["payment_id"] for row in found],),
             ).fetchall()
         return [{**row, "refunds": _of(row["payment_id"], refunds)} for row in found]
+
+    @reconnecting
+    def count(self, wanted: PaymentFilter) -> int:
+        """How many payments there are of that kind; it looks at each of them."""
+        with self._persistence.connection() as connection:
+            trigrams = _trigrams(connection, wanted.text)
+            conditions, parameters = _conditions(wanted, trigrams=trigrams)
+            row = connection.execute(COUNT.format(conditions), parameters, prepare=False).fetchone()
+        return int(row["count"]) if row else 0
 
     @reconnecting
     def payment_of(self, transaction_refs: Collection[str]) -> UUID | None:
@@ -91,6 +111,43 @@ class PaymentQueries:
                 (sorted(transaction_refs),),
             ).fetchone()
         return row["payment_id"] if row else None
+
+
+def selections(
+    connection: Connection[DictRow], wanted: PaymentFilter, limit: int, after: Place | None
+) -> Iterator[tuple[Composed, Row]]:
+    """The statements for a page of the list with their parameters, to be tried in order until one
+    fills the page; the last one finds all there is. They are planned for these values each time:
+    what is best for a rare one is not for a common one."""
+    without_text = replace(wanted, text=None)
+    conditions, parameters = _conditions(without_text, after)
+    if wanted.text is None:
+        yield SELECT.format(VIEW, conditions), {**parameters, "limit": limit}
+        return
+    parameters |= {"limit": limit, "text": wanted.text}
+    yield SELECT.format(NEWEST.format(conditions), CONDITIONS["text"]), parameters
+    trigrams = _trigrams(connection, wanted.text)
+    conditions, parameters = _conditions(wanted, after, trigrams)
+    yield SELECT.format(VIEW, conditions), {**parameters, "limit": limit}
+
+
+def _conditions(
+    wanted: PaymentFilter, after: Place | None = None, trigrams: Sequence[str] = ()
+) -> tuple[Composed, Row]:
+    parameters: Row = {name: value for name, value in vars(wanted).items() if value is not None}
+    conditions = [CONDITIONS[name] for name in parameters]
+    if after is not None:
+        conditions.append(AFTER)
+        parameters |= {"after_time": after.moment, "after_id": after.row_id}
+    if trigrams:
+        conditions.append(BY_TRIGRAMS)
+        parameters["trigrams"] = trigrams
+    return SQL(" AND ").join(conditions or [SQL("true")]), parameters
+
+
+def _trigrams(connection: Connection[DictRow], text: str | None) -> Sequence[str]:
+    row = connection.execute(RAREST_TRIGRAMS, {"text": text}).fetchone() if text else None
+    return row["trigrams"] if row else ()
 
 
 def _of(payment_id: UUID, refunds: Sequence[Row]) -> Sequence[Row]:

@@ -1,9 +1,10 @@
 """The PostgreSQL store: event logs that append in one round trip, views, and client keys."""
 
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
+from itertools import count
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -25,16 +26,22 @@ from eventsourcing.utils import Environment
 from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
-from psycopg.sql import SQL, Composed, Identifier
+from psycopg.sql import SQL, Identifier
 from psycopg_pool import PoolTimeout
 
+from application.journal import BEGINNING, Link
 from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
 from system.persistence.borrowing import Borrowed
 from system.persistence.log_function import create_append_function
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
-from system.persistence.tables import TABLES, Table
+from system.persistence.table_sql import create_index_statements, create_table_statement
+from system.persistence.tables import TABLES
+from system.persistence.text_search import CREATE_TRIGRAMS
+
+_failures = count(1)
+"""Numbers the batches that PostgreSQL refused."""
 
 SCHEMA_LOCK = 7_261_001
 """The advisory lock under which one process at a time creates tables."""
@@ -58,11 +65,24 @@ CREATE_REQUEST_COUNTS = (
     "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
     "count integer NOT NULL, PRIMARY KEY (name, minute))"
 )
+CREATE_API_KEYS = (
+    "CREATE TABLE IF NOT EXISTS api_keys (name text PRIMARY KEY, role text NOT NULL, "
+    "digest bytea NOT NULL UNIQUE, created_at timestamptz NOT NULL, expires_at timestamptz, "
+    "revoked_at timestamptz, last_used_at timestamptz)"
+)
 CREATE_INSTALLATION = (
     "CREATE TABLE IF NOT EXISTS installation (is_only boolean PRIMARY KEY DEFAULT true "
     "CHECK (is_only), secret bytea NOT NULL)"
 )
 INSTALLATION_SECRET_BYTES = 32
+CREATE_PROJECTIONS = (
+    "CREATE TABLE IF NOT EXISTS projections (name text PRIMARY KEY, version integer NOT NULL)"
+)
+CREATE_REBUILDS = (
+    "CREATE TABLE IF NOT EXISTS rebuilds (projection text, leader text, "
+    "position bigint NOT NULL DEFAULT 0, version integer NOT NULL, "
+    "PRIMARY KEY (projection, leader))"
+)
 CREATE_WORKERS = (
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)"
@@ -189,12 +209,22 @@ class PostgresRecorder(PostgresProcessRecorder):
         tracking: Tracking | None,
         rows: Sequence[RowChange],
     ) -> list[int]:
-        """Everything up to the `sync` is one implicit transaction, sent in one round trip."""
-        with connection.pipeline() as pipeline:
-            cursor = self._queries.append(connection, stored_events, tracking)
-            self._writer.write(connection, fold(rows))
-            pipeline.sync()
-            return [position for (position,) in cursor]
+        """Everything up to the `sync` is one implicit transaction, sent in one round trip.
+
+        What follows a statement that failed is not even prepared, while psycopg takes it to be:
+        both sides are made to forget what was prepared. (psycopg notices only in statements whose
+        text it has not seen yet: hence the number.)
+        """
+        try:
+            with connection.pipeline() as pipeline:
+                cursor = self._queries.append(connection, stored_events, tracking)
+                self._writer.write(connection, fold(rows))
+                pipeline.sync()
+                return [position for (position,) in cursor]
+        except psycopg.Error:
+            if not connection.broken:
+                connection.execute(f"DEALLOCATE ALL -- {next(_failures)}".encode())
+            raise
 
 
 _library_select_events: Callable[..., Sequence[StoredEvent]] = (
@@ -252,14 +282,19 @@ class PostgresPersistence:
         """
         with psycopg.connect(self.conninfo, autocommit=True) as connection:
             connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
+            connection.execute(CREATE_TRIGRAMS)
             for table in TABLES.values():
-                for statement in _create_statements(table):
+                connection.execute(create_table_statement(table))
+                for statement in create_index_statements(table):
                     connection.execute(statement)
             connection.execute(CREATE_CLIENT_KEYS)
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
             connection.execute(CREATE_REQUEST_COUNTS)
+            connection.execute(CREATE_API_KEYS)
             connection.execute(CREATE_INSTALLATION)
+            connection.execute(CREATE_PROJECTIONS)
+            connection.execute(CREATE_REBUILDS)
             connection.execute(
                 "INSERT INTO installation (secret) VALUES (%s) ON CONFLICT DO NOTHING",
                 (secrets.token_bytes(INSTALLATION_SECRET_BYTES),),
@@ -280,6 +315,15 @@ class PostgresPersistence:
         """A pooled connection in autocommit mode, its rows as dictionaries."""
         with self.datastore.get_connection() as connection:
             yield connection
+
+    @reconnecting
+    def journal_head(self) -> Link:
+        """See `application.ports.Persistence`."""
+        with self.connection() as connection:
+            row = connection.execute(
+                "SELECT position, hash FROM journal ORDER BY position DESC LIMIT 1", prepare=True
+            ).fetchone()
+        return Link(row["position"], bytes(row["hash"])) if row else BEGINNING
 
     def close(self) -> None:
         """Closes the pool."""
@@ -310,27 +354,6 @@ def _datastore(conninfo: str, pool_size: int) -> PostgresDatastore:
     return datastore
 
 
-def _create_statements(table: Table) -> list[Composed]:
-    columns = ", ".join(f'"{name}" {kind}' for name, kind in table.columns.items())
-    key = ", ".join(f'"{name}"' for name in table.key)
-    statements = [
-        SQL("CREATE TABLE IF NOT EXISTS {} ({}, PRIMARY KEY ({}))").format(
-            Identifier(table.name),
-            SQL(columns),
-            SQL(key),
-        )
-    ]
-    for number, index in enumerate(table.indexes, 1):
-        statements.append(
-            SQL("CREATE INDEX IF NOT EXISTS {} ON {} {}").format(
-                Identifier(f"{table.name}_{number}_idx"),
-                Identifier(table.name),
-                SQL(index),
-            )
-        )
-    return statements
-
-
 class PostgresClientKeys:
     """Keys of clients in a table of their own; erasing a row erases the person (design 2)."""
 
@@ -350,6 +373,34 @@ class PostgresClientKeys:
             ).fetchone()
         assert row is not None
         return ClientKey(row["client_id"], bytes(row["key"]))
+
+    @reconnecting
+    def find_many(self, client_ids: Collection[UUID]) -> dict[UUID, ClientKey]:
+        """See `application.vault.ClientKeys`."""
+        with self._persistence.connection() as connection:
+            rows = connection.execute(
+                "SELECT client_id, key FROM client_keys WHERE client_id = ANY(%s)",
+                (list(client_ids),),
+                prepare=True,
+            ).fetchall()
+        return {row["client_id"]: ClientKey(row["client_id"], bytes(row["key"])) for row in rows}
+
+    @reconnecting
+    def erase(self, client_ids: Collection[UUID]) -> int:
+        """See `application.vault.ClientKeys`."""
+        with self._persistence.connection() as connection:
+            return connection.execute(
+                "DELETE FROM client_keys WHERE client_id = ANY(%s)", (list(client_ids),)
+            ).rowcount
+
+    @reconnecting
+    def client_of(self, subject: bytes) -> UUID | None:
+        """See `application.vault.ClientKeys`."""
+        with self._persistence.connection() as connection:
+            row = connection.execute(
+                "SELECT client_id FROM client_keys WHERE subject = %s", (subject,)
+            ).fetchone()
+        return row["client_id"] if row else None
 
     @reconnecting
     def find(self, client_id: UUID) -> ClientKey | None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from system.persistence.text_search import SEARCHED
+
 
 @dataclass(frozen=True)
 class Table:
@@ -15,6 +17,8 @@ class Table:
     indexes: tuple[str, ...] = ()
     channel: str | None = field(default=None)
     """Told (NOTIFY) when rows of this table were written, but not when some were deleted."""
+    waits_for_disk: bool = False
+    """True for rows that must not be lost in a crash even though they could be made again."""
 
 
 AGENDA = Table(
@@ -47,6 +51,7 @@ PAYMENTS_VIEW = Table(
         "currency": "text NOT NULL",
         "description": "text NOT NULL",
         "contract_id": "text",
+        "client_id": "uuid",
         "client_info": "jsonb",
         "payment_method": "text NOT NULL",
         "capture_method": "text NOT NULL",
@@ -69,11 +74,14 @@ PAYMENTS_VIEW = Table(
     indexes=(
         "(created_at DESC, payment_id DESC)",
         "(status, created_at DESC, payment_id DESC)",
-        "(contract_id, created_at DESC) WHERE contract_id IS NOT NULL",
+        "(contract_id, created_at DESC, payment_id DESC) WHERE contract_id IS NOT NULL",
         "(currency, created_at DESC, payment_id DESC)",
         "(transaction_ref) WHERE transaction_ref IS NOT NULL",
+        f"USING gin (text_trigrams({SEARCHED})) WITH (gin_pending_list_limit = 256)",
+        "(client_id) WHERE client_id IS NOT NULL",
     ),
 )
+"""`client_id` names the key that seals `client_info` in the events."""
 
 REFUNDS_VIEW = Table(
     name="view_refunds",
@@ -99,12 +107,14 @@ SAGAS_VIEW = Table(
         "status": "text NOT NULL",
         "parked_detail": "text",
         "advice": "text",
+        "created_at": "timestamptz NOT NULL",
         "updated_at": "timestamptz NOT NULL",
     },
     indexes=(
         "(payment_id)",
-        "(status, updated_at DESC)",
-        "(updated_at) WHERE parked_detail IS NOT NULL",
+        "(created_at DESC, saga_id DESC)",
+        "(status, created_at DESC, saga_id DESC) WHERE parked_detail IS NULL",
+        "(created_at DESC, saga_id DESC) WHERE parked_detail IS NOT NULL",
     ),
 )
 
@@ -191,10 +201,40 @@ BREAKER_METRICS = Table(
         "process": "text",
         "service_name": "text",
         "metrics": "jsonb NOT NULL",
-        "configuration": "jsonb NOT NULL",
+        "last_failure_time": "timestamptz",
         "shown_at": "timestamptz NOT NULL",
     },
 )
+
+JOURNAL = Table(
+    name="journal",
+    key=("position",),
+    columns={
+        "position": "bigint",
+        "hash": "bytea NOT NULL",
+        "log": "text NOT NULL",
+        "log_position": "bigint NOT NULL",
+        "record_hash": "bytea NOT NULL",
+        "event_id": "uuid NOT NULL UNIQUE",
+        "type": "text NOT NULL",
+        "aggregate_id": "uuid NOT NULL",
+        "subject_id": "uuid NOT NULL",
+        "correlation_id": "text NOT NULL",
+        "timestamp": 'text COLLATE "C" NOT NULL',
+        "envelope": "text NOT NULL",
+    },
+    indexes=(
+        "(type, position)",
+        "(aggregate_id, position)",
+        "(subject_id, position)",
+        "(correlation_id, position)",
+        "(timestamp, position)",
+    ),
+    channel="journal",
+    waits_for_disk=True,
+)
+"""See `application.journal` for what the columns hold. Readers remember positions, and people keep
+hashes elsewhere: a crash must not give an entry another place."""
 
 CONTRACTS_VIEW = Table(
     name="view_contracts",
@@ -260,6 +300,7 @@ TABLES = {
         EARNINGS_VIEW,
         EVENT_COUNTS,
         EVENT_COUNT_POSITIONS,
+        JOURNAL,
         PARKED,
         PAYMENTS_VIEW,
         REFUNDS_VIEW,

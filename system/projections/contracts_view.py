@@ -5,7 +5,7 @@ from typing import Any
 from eventsourcing.dispatch import singledispatchmethod
 
 from application.rows import Patch, RowChange, Upsert
-from domain.contract import Contract
+from domain.contract import Contract, ContractStatus
 from domain.earnings import Earnings
 from system.followers.base import Projection
 from system.persistence.tables import CONTRACTS_VIEW, EARNINGS_VIEW
@@ -49,3 +49,24 @@ class ContractsView(Projection):
             "calculated_at": event.timestamp,
         }
         return [Upsert(EARNINGS_VIEW.name, (event.event_id,), values)]
+
+
+def contract_row(contract: Contract) -> dict[str, Any]:
+    """The row that the view shows of a contract, made from the contract itself."""
+    return {
+        "aggregate_id": contract.id,
+        "contract_id": contract.contract_id,
+        "payee_id": contract.payee.id,
+        "is_cancelled": contract.status is ContractStatus.CANCELLED,
+        "created_at": contract.created_on,
+    }
+
+
+def earnings_total(earnings: Earnings) -> dict[str, Any]:
+    """What the rows that the view shows of a payment's earnings must add up to."""
+    return {
+        "payment_id": earnings.payment_id,
+        "gross": earnings.gross.amount,
+        "platform_fee": earnings.platform_fee.amount,
+        "net": earnings.gross.amount - earnings.platform_fee.amount,
+    }

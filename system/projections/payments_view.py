@@ -6,8 +6,10 @@ from uuid import UUID
 from eventsourcing.dispatch import singledispatchmethod
 
 from application.rows import Patch, RowChange, Upsert
+from application.vault import Vault, opened
 from domain.payment import Payment
 from domain.payment_terms import Failure, PaymentStatus, RefundStatus
+from domain.sealed import Sealed
 from system.followers.base import Projection
 from system.persistence.tables import PAYMENTS_VIEW, REFUNDS_VIEW
 
@@ -31,6 +33,7 @@ class PaymentsView(Projection):
             "currency": event.amount.currency.code,
             "description": event.description,
             "contract_id": event.contract_id,
+            "client_id": _client_id(event.client),
             "client_info": event.client,
             "payment_method": event.payment_method,
             "capture_method": event.capture_method,
@@ -132,6 +135,55 @@ class PaymentsView(Projection):
         if event.is_full:
             columns["status"] = PaymentStatus.REFUNDED.value
         return [succeeded, *_patch(event, **columns)]
+
+
+def payment_row(payment: Payment, vault: Vault) -> dict[str, Any]:
+    """The row that the view shows of a payment, made from the payment itself."""
+    page = payment.next_action
+    return {
+        "payment_id": payment.id,
+        "status": payment.status.value,
+        "amount": payment.amount.amount,
+        "currency": payment.amount.currency.code,
+        "description": payment.description,
+        "contract_id": payment.contract_id,
+        "client_id": _client_id(payment.client),
+        "client_info": opened(payment.client, vault),
+        "payment_method": payment.payment_method,
+        "capture_method": payment.capture_method,
+        "redirect_url": payment.redirect_url,
+        "callback_url": payment.callback_url,
+        "merchant_metadata": payment.merchant_metadata,
+        "amount_captured": payment.amount_captured.amount,
+        "amount_refunded": payment.amount_refunded.amount,
+        "transaction_ref": payment.transaction_ref,
+        "gateway_provider": payment.gateway_provider,
+        "page_url": page.url if page else None,
+        "page_expires_at": page.expires_at if page else None,
+        "failure": failure_document(payment.failure) if payment.failure else None,
+        "cancellation_reason": payment.cancellation_reason,
+        "version": payment.version,
+        "created_at": payment.created_on,
+        "updated_at": payment.modified_on,
+        "correlation_id": payment.correlation_id,
+    }
+
+
+def _client_id(client: Sealed | None) -> UUID | None:
+    return UUID(client.client_id) if client else None
+
+
+def refund_rows(payment: Payment) -> list[dict[str, Any]]:
+    """The rows that the view shows of a payment's refunds, made from the payment itself."""
+    return [
+        {
+            **vars(refund),
+            "payment_id": payment.id,
+            "amount": refund.amount.amount,
+            "status": refund.status.value,
+        }
+        for refund in payment.refunds.values()
+    ]
 
 
 _NO_PAGE: dict[str, Any] = {"page_url": None, "page_expires_at": None}

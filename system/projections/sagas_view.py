@@ -32,6 +32,7 @@ class SagasView(Projection):
         values = {
             "payment_id": event.payment_id,
             "status": SagaStatus.RUNNING.value,
+            "created_at": event.timestamp,
             "updated_at": event.timestamp,
         }
         return [Upsert(SAGAS_VIEW.name, (event.originator_id,), values)]
@@ -85,6 +86,17 @@ class SagasView(Projection):
             "updated_at": event.timestamp,
         }
         return [Patch(SAGAS_VIEW.name, (event.originator_id,), values)]
+
+
+def saga_row(saga: PaymentSaga) -> dict[str, Any]:
+    """The row that the view shows of a saga, made from the saga itself; without the advice and the
+    time of its last change of status, which a saga does not remember."""
+    return {
+        "saga_id": saga.id,
+        "payment_id": saga.payment_id,
+        "status": saga.stage.value,
+        "parked_detail": saga.parked_detail,
+    }
 
 
 def shown_status(row: Mapping[str, Any]) -> str:

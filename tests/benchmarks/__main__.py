@@ -4,12 +4,14 @@ import time
 
 from tests.benchmarks import (
     bench_append,
+    bench_audit,
     bench_calls,
     bench_circuit_breaker,
     bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
 )
 
@@ -17,8 +19,10 @@ ALL = (
     bench_append,
     bench_calls,
     bench_follower,
+    bench_audit,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
     bench_circuit_breaker,
     bench_confirmations,

@@ -6,11 +6,13 @@ import pytest
 
 from tests.benchmarks import (
     bench_append,
+    bench_audit,
     bench_calls,
     bench_confirmations,
     bench_follower,
     bench_latency,
     bench_lifecycle,
+    bench_lists,
     bench_test_mode,
 )
 
@@ -22,6 +24,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "--rounds 1 --commits 16 --batches 8 --processes 2",
         "Commits of one event a second",
     ),
+    (bench_audit.main, "--payments 200 --entries 500", "Replay of one payment"),
     (bench_calls.main, "--calls 2", "Processor time of one call"),
     (bench_confirmations.main, "--messages 30", "confirmations due at once"),
     (
@@ -30,6 +33,7 @@ SMALL: list[tuple[Main, str, str]] = [
         "Events a second through a follower",
     ),
     (bench_latency.main, "--payments 3", "payment → saga → agenda"),
+    (bench_lists.main, "--payments 500 --questions 2", "First page of the list, ms"),
     (bench_test_mode.main, "--rounds 1 --payments 3", "Transcoding an event"),
     (
         bench_lifecycle.main,

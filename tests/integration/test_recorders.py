@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,7 +37,8 @@ def events(*versions: int, of: UUID = AGGREGATE) -> list[StoredEvent]:
 
 def saga_row(number: int, status: str = "running") -> Upsert:
     """A row of a view."""
-    values = {"payment_id": AGGREGATE, "status": status, "updated_at": "2026-01-01T00:00:00Z"}
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    values = {"payment_id": AGGREGATE, "status": status, "created_at": moment, "updated_at": moment}
     return Upsert(SAGAS_VIEW.name, (UUID(int=number),), values)
 
 
@@ -275,3 +277,16 @@ def test_a_log_announces_how_far_it_reaches_and_what_changed(
         Announcement(last[-1], None),
     ]
     assert Announcement.read("") == Announcement(None, None)
+
+
+def test_a_connection_goes_on_after_any_number_of_refused_batches(
+    persistence: PostgresPersistence, log: PostgresRecorder
+) -> None:
+    """What stands behind a refused statement was never prepared, whatever psycopg believes."""
+    for number in range(1, 13):
+        log.insert_events([], tracking=Tracking("Leader", number), rows=[saga_row(number)])
+        with pytest.raises(IntegrityError):
+            log.insert_events([], tracking=Tracking("Leader", number), rows=[saga_row(number)])
+        log.insert_events(events(number))
+    assert count(persistence, SAGAS_VIEW.name) == 12
+    assert len(positions(log)) == 12

@@ -1,5 +1,8 @@
 """Rate limits per key over all processes, and a gateway that refuses our key."""
 
+from structlog.contextvars import merge_contextvars
+from structlog.testing import capture_logs
+
 from domain.security_incident import SecurityIncident
 from tests.e2e.house import SECRETS, Api, house, until
 
@@ -36,3 +39,30 @@ def test_a_gateway_that_refuses_our_key_shows_in_readyz_and_as_a_security_event(
 
 def is_incident(event: object) -> bool:
     return isinstance(event, SecurityIncident.Recorded)
+
+
+def test_the_limit_of_a_key_holds_over_several_processes(database_url: str) -> None:
+    with (
+        house(database_url, with_worker=False, rate_limit_per_minute=3) as one,
+        house(database_url, with_worker=False, rate_limit_per_minute=3) as other,
+    ):
+        homes = [one, other] * 5
+        answers = [home.api.get("/v1/payments") for home in homes]
+    assert sum(answer.ok for answer in answers) <= 6, "two minutes allow six at the most"
+    assert {answer.status_code for answer in answers} == {200, 429}
+
+
+def test_every_line_logged_within_a_request_names_it(database_url: str) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    headers = {
+        "X-Correlation-Id": "order-7",
+        "traceparent": f"00-{trace_id}-b7ad6b7169203331-01",
+    }
+    with house(database_url, with_worker=False) as home, capture_logs([merge_contextvars]) as lines:
+        home.context.queries.list = None  # type: ignore[assignment, method-assign]
+        answer = home.api.request("GET", "/v1/payments", headers=headers)
+    assert answer.status_code == 500
+    assert "NoneType" not in answer.text
+    assert answer.json()["correlationId"] == "order-7"
+    [line] = [line for line in lines if line["event"] == "request_failed"]
+    assert (line["correlation_id"], line["trace_id"]) == ("order-7", trace_id)

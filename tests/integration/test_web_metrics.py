@@ -175,7 +175,7 @@ def test_parked_sagas_and_parked_events_are_counted(own: House) -> None:
     with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO view_sagas SELECT gen_random_uuid(), gen_random_uuid(), 'completed', "
-            "'why', NULL, now()"
+            "'why', NULL, now(), now()"
         )
         connection.execute(
             "INSERT INTO parked_events (parked_id, follower, leader, position, payment_id, topic, "

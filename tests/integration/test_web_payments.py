@@ -333,6 +333,8 @@ def test_a_page_of_exactly_all_payments_has_no_next_one(api: Api) -> None:
         {"cursor": "MjAyNi0wMS0wMXxh"},
         {"createdFrom": "2026-13-01T00:00:00Z"},
         {"createdTo": "2026-01-01"},
+        {"createdFrom": "1767225600"},
+        {"createdTo": "-5.136621105647808e-258"},
         {"q": ""},
         {"q": "a\0b"},
         {"contractId": "\0"},

@@ -193,7 +193,7 @@ def test_different_bodies_at_the_same_moment_under_one_key_happen_once(
 def test_a_repeat_while_the_gateway_hangs_waits_for_the_same_page(
     home: House, customer: Customer
 ) -> None:
-    customer.behave(latency_ms=1500, next=1)
+    customer.behave(latency_ms=2000, paths=["/payment/request"])
     headers = {"Idempotency-Key": uuid4().hex}
     first = home.api.create(headers)
     assert first.json()["nextAction"] is None, "the gateway hangs for longer than we wait"

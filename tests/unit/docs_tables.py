@@ -127,13 +127,15 @@ def data_names(cls: type[PaySagaAggregate.Event]) -> list[str]:
 
 
 def followers_concerned(cls: type[PaySagaAggregate.Event]) -> list[str]:
-    """The names of the followers that have a rule for such an event."""
+    """The names of the followers that have a rule for such an event. The Journal, which takes in
+    every event, is left out."""
     log = LOG_OF_AGGREGATE[aggregate_of(cls)]
     with SystemUnderTest() as s:
         return [
             follower.name
             for follower, leaders in s.applications.followers()
             if log in {leader.name for leader in leaders} and follower.concerns(cls)
+            if follower is not s.applications.journal
         ]
 
 

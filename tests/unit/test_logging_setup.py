@@ -80,3 +80,55 @@ def test_secrets_are_blotted_out_wherever_they_stand(
 
 def test_every_secret_of_the_settings_is_known() -> None:
     assert set(secrets_of(load_settings(**SETTINGS))) == SECRETS
+
+
+PERSONAL = {
+    "an API key": "sk_Zm9vYmFyYmF6cXV4",
+    "a bearer token": "Authorization: Bearer abc.def",
+    "a signing secret": "whsec_c29tZXRoaW5nIGVsc2U=",
+    "an address": "somebody.else+shop@mail.example.com",
+    "a card": "4111 1111 1111 1111",
+}
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("text", PERSONAL.values(), ids=PERSONAL.keys())
+def test_what_looks_personal_is_blotted_out_though_no_setting_holds_it(
+    capsys: pytest.CaptureFixture[str], log_format: str, text: str
+) -> None:
+    configured(log_format=log_format)
+    log = structlog.get_logger("here")
+    log.warning(f"failed with {text}", detail={"seen": [text]})
+    logging.getLogger("some.library").warning("got %s", text)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        log.exception("request_failed")
+    shown = capsys.readouterr().err
+    assert text.split()[-1] not in shown
+    assert shown.count("(hidden)") >= 4
+
+
+def test_a_row_that_the_database_quotes_is_blotted_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configured()
+    said = "violates a constraint\nDETAIL:  Failing row contains (1, Layla, Riyadh)."
+    try:
+        raise ValueError(said)
+    except ValueError:
+        structlog.get_logger("here").exception("request_failed")
+    line = json.loads(capsys.readouterr().err)
+    assert "violates a constraint" in line["exception"]
+    assert "Layla" not in line["exception"]
+
+
+def test_ids_and_times_stay_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    configured()
+    said = {
+        "payment_id": "1bb8f709-3904-4152-93a7-cadb763cec10",
+        "url": "http://127.0.0.1:8080/v1/payments",
+        "at": "2026-11-23T13:42:45.000419Z",
+        "ref": "TST2632787633131",
+    }
+    structlog.get_logger("here").info("seen", **said)
+    line = json.loads(capsys.readouterr().err)
+    assert {name: line[name] for name in said} == said

@@ -111,7 +111,7 @@ def _everything_goes_wrong(s: SystemUnderTest) -> None:
 
 def _command_is_refused(s: SystemUnderTest) -> None:
     payment_id = s.create_payment("10.00", "SAR", "Tea")
-    with acting(EventContext(Metadata("correlation"), s.clock.now())):
+    with s.acting("operator"):
         s.applications.operations.record_refusal(payment_id, "shop", "capture", "forbidden")
 
 
@@ -129,10 +129,10 @@ def _breaker_lives(s: SystemUnderTest) -> None:
         with s.acting("circuit_breaker"):
             operations.record_change(_change(old, new, s.clock.now()))
     with s.acting("operator"):
-        operations.force_open("paytabs", "operator", 60_000)
+        operations.force_open("paytabs", "operator", CircuitBreakerConfig("paytabs"))
     s.clock.move_to(s.clock.now() + timedelta(seconds=1))
     with s.acting("operator"):
-        operations.reset("paytabs", "operator")
+        operations.reset("paytabs", "operator", CircuitBreakerConfig("paytabs"))
 
 
 def _change(old: CircuitState, new: CircuitState, now: datetime) -> StateChange:

@@ -1,0 +1,147 @@
+"""The journal's entries: every event once, in one order, each chained to the one before by a hash.
+
+An entry's envelope is written in a canonical form, in which personal data stays sealed: erasing a
+client's key changes no entry, and the chain stays whole (design 6).
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Self
+from uuid import UUID
+
+import simplejson
+from eventsourcing.persistence import StoredEvent
+
+from application.envelope import MEMBERS, data_of, envelope_without_data, shown
+from application.vault import Vault
+from domain.event import PaySagaAggregate
+from domain.sealed import Sealed
+
+_CANONICAL = simplejson.JSONEncoder(
+    use_decimal=True, sort_keys=True, ensure_ascii=True, separators=(",", ":")
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    """One place in the chain: an entry's position (1 is the first) and its hash."""
+
+    position: int
+    hash: bytes
+
+    def __str__(self) -> str:
+        return f"{self.position}:{self.hash.hex()}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The link that `str` made this text of.
+
+        Raises:
+            ValueError: it is no `POSITION:HASH`.
+        """
+        position, _, digest = text.partition(":")
+        link = cls(int(position), bytes.fromhex(digest))
+        if link.position < 0 or len(link.hash) != sha256().digest_size:
+            raise ValueError("expected a position and a SHA-256 hash in hexadecimal")
+        return link
+
+
+BEGINNING = Link(0, bytes(sha256().digest_size))
+"""What the first entry follows."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the journal keeps of one event. `log` and `log_position` say where the event is
+    recorded, `record_hash` is the digest of what is recorded there. `subject_id` is the payment
+    that it belongs to, or its aggregate where there is no payment."""
+
+    log: str
+    log_position: int
+    record_hash: bytes
+    event_id: UUID
+    type: str
+    aggregate_id: UUID
+    subject_id: UUID
+    correlation_id: str
+    timestamp: str
+    envelope: str
+
+    @property
+    def content(self) -> str:
+        """All fields in their order, each on a line of its own, digests in hexadecimal."""
+        lines = (
+            self.log,
+            str(self.log_position),
+            self.record_hash.hex(),
+            str(self.event_id),
+            self.type,
+            str(self.aggregate_id),
+            str(self.subject_id),
+            self.correlation_id,
+            self.timestamp,
+            self.envelope,
+        )
+        return "\n".join(lines)
+
+
+def link_after(before: Link, content: str) -> Link:
+    """The place of the next entry: its hash is SHA-256 over the position, the hash before and the
+    entry's content, each on a line of its own."""
+    position = before.position + 1
+    digest = sha256(f"{position}\n{before.hash.hex()}\n{content}".encode()).digest()
+    return Link(position, digest)
+
+
+def record_hash(stored: StoredEvent) -> bytes:
+    """The digest of an event as it is recorded in its log: SHA-256 over the aggregate's id (16
+    bytes), the version (8 bytes, big-endian), the topic, a NUL and the state."""
+    assert isinstance(stored.originator_id, UUID)
+    version = stored.originator_version.to_bytes(8, "big")
+    return sha256(
+        stored.originator_id.bytes + version + stored.topic.encode() + b"\0" + stored.state
+    ).digest()
+
+
+def entry_of(
+    event: PaySagaAggregate.Event, subject_id: UUID, log: str, log_position: int, digest: bytes
+) -> Entry:
+    """The entry of an event that is recorded in `log` with the digest `digest`."""
+    document = sealed_envelope(event)
+    return Entry(
+        log=log,
+        log_position=log_position,
+        record_hash=digest,
+        event_id=UUID(document["id"]),
+        type=document["type"],
+        aggregate_id=event.originator_id,
+        subject_id=subject_id,
+        correlation_id=document["correlationId"],
+        timestamp=document["timestamp"],
+        envelope=_CANONICAL.encode(document),
+    )
+
+
+def sealed_envelope(event: PaySagaAggregate.Event) -> dict[str, Any]:
+    """The public form of an event with its personal data still sealed: the members of `data` that
+    are named in `sealed` hold the id of a client's key and a ciphertext. Without `status`, which
+    is no part of the fact."""
+    data = data_of(event, lambda sealed: sealed)
+    closed = {
+        name: [value.client_id, value.ciphertext]
+        for name, value in data.items()
+        if isinstance(value, Sealed)
+    }
+    document = envelope_without_data(event)
+    del document["status"]
+    return {**document, "data": {**data, **closed}, "sealed": sorted(closed)}
+
+
+def opened_envelope(text: str, vault: Vault, status: str) -> dict[str, Any]:
+    """The envelope of contract 6 from an entry's canonical one; numbers stay exact. Personal data
+    whose key was erased reads `erased`."""
+    document = simplejson.loads(text, use_decimal=True)
+    document["status"] = status
+    for name in document["sealed"]:
+        document["data"][name] = shown(Sealed(*document["data"][name]), vault)
+    return {name: document[name] for name in MEMBERS}

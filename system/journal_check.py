@@ -1,0 +1,349 @@
+"""Proves that the journal and the logs are what was once written, or names what is not (design 6).
+
+The chain shows what was done to the journal without writing it anew from there on. The digests of
+what is recorded show what was done to the logs. Who writes the whole chain anew is found by a
+head that was kept elsewhere, or by making every envelope again (`deep`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from psycopg.sql import SQL, Identifier
+
+from application.journal import BEGINNING, Entry, Link, entry_of, link_after, record_hash
+from system.applications import Applications
+from system.parking import subject_of
+from system.persistence.postgres import PostgresPersistence
+
+PAGE_SIZE = 2000
+"""The most entries that are held at once."""
+PASSED_OVER_MAX = 1000
+"""The most events that are remembered as passed over: they are parked, or something is wrong."""
+
+START = """
+SELECT coalesce((SELECT max(position) FROM journal), 0) AS head,
+    (SELECT coalesce(jsonb_object_agg(application_name, notification_id), '{}')
+     FROM journal_tracking) AS reached,
+    (SELECT coalesce(jsonb_agg(jsonb_build_array(leader, position)), '[]')
+     FROM parked_events WHERE follower = 'Journal') AS parked
+"""
+"""All in one statement, so that they belong together."""
+
+PAGE = """
+SELECT position, hash, log, log_position, record_hash, event_id::text,
+    concat_ws(E'\\n', log, log_position, encode(record_hash, 'hex'), event_id, type, aggregate_id,
+        subject_id, correlation_id, timestamp, envelope) AS content
+FROM journal WHERE position > %s AND position <= %s ORDER BY position LIMIT %s
+"""
+RECORDS = SQL(
+    "SELECT notification_id, sha256(uuid_send(originator_id) || int8send(originator_version) || "
+    "convert_to(topic, 'UTF8') || '\\x00'::bytea || state) FROM {} "
+    "WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id LIMIT %s"
+)
+Progress = Callable[[int, int], None]
+"""Told how many entries are checked, and how many there are to check."""
+
+Place = tuple[str, int]
+"""A log and a position in it."""
+
+Record = tuple[int, bytes]
+"""A position in a log, and the digest of what is recorded there."""
+
+Records = dict[str, deque[Record]]
+
+
+class Damage(StrEnum):
+    """What happened to an entry, or to the event that it tells of."""
+
+    ALTERED = "altered"
+    REMOVED = "removed"
+    INSERTED = "inserted"
+    CUT_OFF = "cut_off"
+    ALTERED_IN_LOG = "altered_in_log"
+    REMOVED_FROM_LOG = "removed_from_log"
+    INSERTED_IN_LOG = "inserted_in_log"
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The first entry that is not as it was; `position` is where it stands or should stand."""
+
+    position: int
+    damage: Damage
+    event_id: str | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check came to: how many entries are sound from the first on, the last of them, and
+    the first that is not."""
+
+    entries: int
+    head: Link
+    first_broken: Broken | None
+
+    @property
+    def is_ok(self) -> bool:
+        """True when nothing was found."""
+        return self.first_broken is None
+
+
+@dataclass(frozen=True)
+class Line:
+    """An entry as it is read for checking."""
+
+    position: int
+    hash: bytes
+    log: str
+    log_position: int
+    record_hash: bytes
+    event_id: str
+    content: str
+
+    @property
+    def place(self) -> Place:
+        """Where the event is recorded."""
+        return (self.log, self.log_position)
+
+    def broken(self, damage: Damage, detail: str) -> Broken:
+        """Says that something happened to this entry."""
+        return Broken(self.position, damage, self.event_id, detail)
+
+
+class JournalCheck:
+    """One check, from the first entry to the newest one there is when it begins.
+
+    Args:
+        expected: a link of the chain that was kept elsewhere.
+        deep: also makes every envelope anew from its log; takes about three times as long.
+    """
+
+    def __init__(
+        self,
+        persistence: PostgresPersistence,
+        applications: Applications,
+        *,
+        expected: Link | None = None,
+        deep: bool = False,
+    ) -> None:
+        self._persistence = persistence
+        self._applications = applications
+        self._expected = expected
+        self._deep = deep
+        self._link = BEGINNING
+        self._last: Line | None = None
+        self._read_to: dict[str, int] = {}
+        self._passed_over: dict[Place, int] = {}
+
+    def run(self, progress: Progress = lambda _done, _total: None) -> Verdict:
+        """Checks everything, or up to the first damage."""
+        with self._persistence.connection() as connection:
+            [start] = connection.execute(START).fetchall()
+        total = start["head"]
+        self._reached: dict[str, int] = start["reached"]
+        self._parked = {(log, position) for log, position in start["parked"]}
+        broken: Broken | None = None
+        while broken is None and self._link.position < total:
+            broken = self._check_page(self._page(total), total)
+            progress(self._link.position, total)
+        broken = broken or self._check_end()
+        return Verdict(self._link.position, self._link, broken)
+
+    def _check_page(self, page: Sequence[Line], total: int) -> Broken | None:
+        """Goes on to the end of the page, or to the entry before the first broken one."""
+        if not page:
+            return self._gap(total)
+        links = self._sound(page)
+        sound = page[: len(links)]
+        records = self._records(sound)
+        for number, (line, link) in enumerate(zip(sound, links, strict=True)):
+            follows = number + 1 < len(links) or len(links) == len(page)
+            broken = self._check_line(line, link, records, follows=follows)
+            if broken is not None:
+                return broken
+            self._link, self._last = link, line
+        if len(sound) < len(page):
+            return self._diagnosis(page[len(sound)])
+        return self._deep_difference(sound) if self._deep else None
+
+    def _sound(self, page: Sequence[Line]) -> list[Link]:
+        """The links of the page's entries up to the first that does not fit."""
+        link, links = self._link, []
+        for line in page:
+            link = link_after(link, line.content)
+            if link.position != line.position or link.hash != line.hash:
+                break
+            links.append(link)
+        return links
+
+    def _check_line(
+        self, line: Line, link: Link, records: Records, *, follows: bool
+    ) -> Broken | None:
+        """Compares an entry whose hash is right with its log."""
+        if line.log_position <= self._read_to.get(line.log, 0):
+            return self._check_late(line)
+        recorded = self._next_record(line, records[line.log])
+        self._read_to[line.log] = line.log_position
+        if recorded is None:
+            return self._not_in_log(line, follows=follows)
+        if recorded != line.record_hash:
+            return line.broken(Damage.ALTERED_IN_LOG, f"{_told(line.place)} is not what it was")
+        return self._unexpected(line, link)
+
+    def _unexpected(self, line: Line, link: Link) -> Broken | None:
+        expected = self._expected
+        if expected is None or expected.position != link.position or expected.hash == link.hash:
+            return None
+        detail = f"the chain was written anew: the hash that was kept is {expected.hash.hex()}"
+        return self._first_difference(link.position) or line.broken(Damage.ALTERED, detail)
+
+    def _check_late(self, line: Line) -> Broken | None:
+        """An event that was parked when its turn came stands further behind than others."""
+        if self._passed_over.pop(line.place, None) is None:
+            return line.broken(Damage.INSERTED, f"{_told(line.place)} has an entry before this one")
+        if self._record(line) != line.record_hash:
+            return line.broken(Damage.ALTERED_IN_LOG, f"{_told(line.place)} is not what it was")
+        return None
+
+    def _next_record(self, line: Line, records: deque[Record]) -> bytes | None:
+        """The digest of the entry's event. Those before it in the log, which have no entry so far,
+        are remembered."""
+        while records and records[0][0] < line.log_position:
+            position, _ = records.popleft()
+            if len(self._passed_over) < PASSED_OVER_MAX:
+                self._passed_over[line.log, position] = line.position
+        is_next = bool(records) and records[0][0] == line.log_position
+        return records.popleft()[1] if is_next else None
+
+    def _not_in_log(self, line: Line, *, follows: bool) -> Broken:
+        if not follows or line.log_position > self._reached.get(line.log, 0):
+            return line.broken(Damage.INSERTED, f"{_told(line.place)} does not exist")
+        detail = f"{_told(line.place)} is gone"
+        return line.broken(Damage.REMOVED_FROM_LOG, detail)
+
+    def _gap(self, total: int) -> Broken:
+        position = self._link.position + 1
+        return Broken(position, Damage.REMOVED, None, f"entries {position} to {total} are gone")
+
+    def _diagnosis(self, line: Line) -> Broken:
+        """What happened where the chain is broken: at this entry, or at the one before."""
+        position = self._link.position + 1
+        if line.position != position:
+            return self._gap(line.position - 1)
+        is_known = line.log_position <= self._read_to.get(line.log, 0)
+        if self._record(line) is None or (is_known and line.place not in self._passed_over):
+            return line.broken(Damage.INSERTED, f"{_told(line.place)} is not what it tells of")
+        if self._last is not None and self._differs(self._last):
+            return self._last.broken(Damage.ALTERED, "the envelope is not that of its event")
+        left_out = self._first_left_out(line.log, line.log_position - 1)
+        if left_out is not None and not self._differs(line):
+            detail = f"the entry of {_told(left_out)} is gone"
+            return Broken(position, Damage.REMOVED, None, detail)
+        return line.broken(Damage.ALTERED, "its hash does not follow from it and the one before")
+
+    def _check_end(self) -> Broken | None:
+        """What the logs hold that the journal should have; and what was expected of it."""
+        passed_over = {p: at for p, at in self._passed_over.items() if p not in self._parked}
+        if passed_over:
+            place = min(passed_over, key=passed_over.__getitem__)
+            detail = f"{_told(place)} has no entry: it was inserted, or its entry removed"
+            return Broken(passed_over[place], Damage.INSERTED_IN_LOG, None, detail)
+        if self._last is not None and self._differs(self._last):
+            return self._last.broken(Damage.ALTERED, "the envelope is not that of its event")
+        return self._cut_off()
+
+    def _cut_off(self) -> Broken | None:
+        position = self._link.position + 1
+        for log in self._applications.by_name:
+            left_out = self._first_left_out(log, self._reached.get(log, 0))
+            if left_out is not None:
+                detail = f"{_told(left_out)} had an entry, and has none any more"
+                return Broken(position, Damage.CUT_OFF, None, detail)
+        if self._expected is not None and self._expected.position >= position:
+            detail = f"there were {self._expected.position} entries"
+            return Broken(position, Damage.CUT_OFF, None, detail)
+        return None
+
+    def _first_left_out(self, log: str, last: int) -> Place | None:
+        """The first event without an entry, from where the log was read to up to `last`."""
+        rows = self._record_rows(log, self._read_to.get(log, 0), last, PASSED_OVER_MAX)
+        places = ((log, position) for position, _ in rows)
+        return next((place for place in places if place not in self._parked), None)
+
+    def _first_difference(self, last: int) -> Broken | None:
+        """The first entry that does not tell of its event, searched from the beginning."""
+        position = 0
+        while page := self._lines(position, last):
+            broken = self._deep_difference(page)
+            if broken is not None:
+                return broken
+            position = page[-1].position
+        return None
+
+    def _deep_difference(self, page: Sequence[Line]) -> Broken | None:
+        for line in page:
+            if self._differs(line):
+                return line.broken(Damage.ALTERED, "the envelope is not that of its event")
+        return None
+
+    def _differs(self, line: Line) -> bool:
+        """True when the entry does not tell what its log tells."""
+        entry = self._made_anew(line)
+        return entry is not None and entry.content != line.content
+
+    def _made_anew(self, line: Line) -> Entry | None:
+        log = self._applications.by_name.get(line.log)
+        found = log.recorder.select_notifications(line.log_position, limit=1) if log else ()
+        if log is None or not found or found[0].id != line.log_position:
+            return None
+        event: Any = log.mapper.to_domain_event(found[0])
+        digest = record_hash(found[0])
+        return entry_of(event, subject_of(event), log.name, line.log_position, digest)
+
+    def _page(self, total: int) -> list[Line]:
+        return self._lines(self._link.position, total)
+
+    def _lines(self, after: int, last: int) -> list[Line]:
+        with self._persistence.connection() as connection:
+            cursor = connection.cursor(row_factory=_line)
+            return cursor.execute(PAGE, (after, last, PAGE_SIZE), binary=True).fetchall()
+
+    def _records(self, lines: Sequence[Line]) -> Records:
+        """The digests of what is recorded, from where each log was read to up to these lines."""
+        last: dict[str, int] = {}
+        for line in lines:
+            last[line.log] = max(last.get(line.log, 0), line.log_position)
+        limit = len(lines) + PASSED_OVER_MAX
+        return {
+            log: deque(self._record_rows(log, self._read_to.get(log, 0), position, limit))
+            for log, position in last.items()
+        }
+
+    def _record(self, line: Line) -> bytes | None:
+        """The digest of the one event of an entry."""
+        found = self._record_rows(line.log, line.log_position - 1, line.log_position, 1)
+        return found[0][1] if found else None
+
+    def _record_rows(self, log: str, after: int, last: int, limit: int) -> list[Record]:
+        if log not in self._applications.by_name:
+            return []
+        statement = RECORDS.format(Identifier(f"{log.lower()}_events"))
+        with self._persistence.connection() as connection:
+            cursor = connection.cursor(row_factory=_pair)
+            return cursor.execute(statement, (after, last, limit), binary=True).fetchall()
+
+
+def _line(_cursor: Any) -> Callable[[Sequence[Any]], Line]:
+    return lambda values: Line(*values)
+
+
+def _pair(_cursor: Any) -> Callable[[Sequence[Any]], Record]:
+    return lambda values: (values[0], values[1])
+
+
+def _told(place: Place) -> str:
+    return f"the event at position {place[1]} of the log {place[0]}"

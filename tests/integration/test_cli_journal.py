@@ -1,0 +1,111 @@
+"""`paysaga journal`: the proof, the head to keep elsewhere, and the export."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cli_kit import run, settings_env
+from tests.integration.journal_kit import Books, books
+
+
+@pytest.fixture
+def kept(database_url: str) -> Iterator[Books]:
+    with books(database_url) as kept:
+        yield kept
+
+
+@pytest.fixture
+def env(database_url: str, tmp_path: Path) -> dict[str, str]:
+    return settings_env(tmp_path, database_url=database_url)
+
+
+def exported(env: dict[str, str], *options: str) -> list[dict[str, Any]]:
+    result = run("journal", "export", *options, env=env)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_sound_journal_is_verified_with_the_head_that_was_kept(
+    kept: Books, env: dict[str, str]
+) -> None:
+    head = run("journal", "head", env=env).stdout.strip()
+    assert head == str(kept.head())
+    result = run("journal", "verify", "--expect", head, env=env)
+    assert result.exit_code == 0
+    assert result.stdout == f"sound: {len(kept.journal())} entries, head {head}\n"
+    assert run("journal", "verify", "--deep", env=env).exit_code == 0
+
+
+def test_the_first_broken_entry_is_named_and_the_command_fails(
+    kept: Books, env: dict[str, str]
+) -> None:
+    kept.query("UPDATE journal SET correlation_id = 'x' WHERE position = 4")
+    result = run("journal", "verify", env=env)
+    assert result.exit_code == 1
+    assert "entry 4: altered" in result.stderr
+    document = json.loads(run("journal", "verify", "--json", env=env).stdout)
+    assert (document["ok"], document["entries"]) == (False, 3)
+    assert document["firstBroken"]["position"] == 4
+
+
+def test_a_journal_cut_off_after_its_head_was_kept_is_found(
+    kept: Books, env: dict[str, str]
+) -> None:
+    head = run("journal", "head", env=env).stdout.strip()
+    kept.query("DELETE FROM journal")
+    kept.query("DELETE FROM journal_tracking")
+    result = run("journal", "verify", "--expect", head, env=env)
+    assert result.exit_code == 1
+    assert "entry 1: cut_off" in result.stderr
+
+
+def test_a_head_that_cannot_be_read_is_wrong_usage(kept: Books, env: dict[str, str]) -> None:
+    assert run("journal", "verify", "--expect", "12", env=env).exit_code == 2
+    document = json.loads(run("journal", "head", "--json", env=env).stdout)
+    assert f"{document['position']}:{document['hash']}" == str(kept.head())
+
+
+def test_every_entry_is_exported_as_a_line_of_json(kept: Books, env: dict[str, str]) -> None:
+    lines = exported(env)
+    assert [line["position"] for line in lines] == [row["position"] for row in kept.journal()]
+    assert lines[0]["data"]["clientInfo"]["name"] == "Sara Omar"
+    assert "status" not in lines[0]
+
+
+def test_an_export_is_filtered_by_type_payment_and_time(kept: Books, env: dict[str, str]) -> None:
+    payment_id = kept.create_payment()
+    kept.follow()
+    of_payment = exported(env, "--payment", str(payment_id))
+    assert {line["aggregateType"] for line in of_payment} == {"Payment", "PaymentSaga"}
+    of_type = exported(env, "--type", "payment.cancelled")
+    assert [line["type"] for line in of_type] == ["payment.cancelled"]
+    moment = of_payment[0]["timestamp"]
+    later = exported(env, "--from", moment)
+    assert [line["position"] for line in later] == [line["position"] for line in of_payment]
+    assert len(exported(env, "--to", moment)) == len(exported(env)) - len(later)
+    tomorrow = (datetime.fromisoformat(moment) + timedelta(days=1)).date().isoformat()
+    assert exported(env, "--from", tomorrow) == []
+    assert run("journal", "export", "--from", "soon", env=env).exit_code == 2
+
+
+def test_an_export_for_spreadsheets_runs_no_formula(kept: Books, env: dict[str, str]) -> None:
+    kept.query("UPDATE journal SET envelope = replace(envelope, '\"test\"', '\"=1+1\"')")
+    result = run("journal", "export", "--format", "csv", env=env)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == len(kept.journal())
+    assert rows[0]["type"] == "payment.initiated"
+    assert json.loads(rows[0]["data"])["amount"] == 10.0
+    assert {row["source"] for row in rows if row["aggregateType"] == "Payment"} == {"'=1+1"}
+
+
+def test_whoever_was_erased_reads_erased_in_an_export(kept: Books, env: dict[str, str]) -> None:
+    kept.query("DELETE FROM client_keys")
+    assert exported(env)[0]["data"]["clientInfo"] == "erased"

@@ -1,0 +1,194 @@
+"""Whoever is erased reads `erased` everywhere, and everything else stays as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from application.vault import payment_subject
+from domain.client import ClientInfo
+from interface.settings import load_settings
+from interface.web.app import create_app
+from system.rebuild import Rebuild
+from tests.e2e.house import API_KEYS, SECRETS
+from tests.integration.cli_kit import run, settings_env
+from tests.integration.journal_kit import SARA, Books, books
+from tests.integration.test_rebuild import Interrupted, interrupt_after
+
+OMAR = ClientInfo("Omar Ali", "omar@example.com")
+
+
+@pytest.fixture
+def kept(database_url: str) -> Iterator[Books]:
+    with books(database_url) as kept:
+        yield kept
+
+
+@pytest.fixture
+def env(database_url: str, tmp_path: Path) -> dict[str, str]:
+    return settings_env(tmp_path, database_url=database_url)
+
+
+@pytest.fixture
+def sara(kept: Books) -> UUID:
+    payment_id = kept.create_payment(client=SARA)
+    kept.follow()
+    return payment_id
+
+
+def erase(env: dict[str, str], name: object) -> dict[str, Any]:
+    result = run("privacy", "erase", str(name), "--yes", "--json", env=env)
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def everything(kept: Books, database_url: str, env: dict[str, str], payment_id: UUID) -> str:
+    """All that anybody is shown of a payment: over HTTP, by commands, in the tables."""
+    app = create_app(load_settings(database_url=database_url, api_keys=API_KEYS))
+    try:
+        client = app.test_client()
+        headers = {"Authorization": f"Bearer {SECRETS['admin']}"}
+        shown = [
+            client.get(path, headers=headers).text
+            for path in (
+                f"/v1/payments/{payment_id}",
+                f"/v1/payments/{payment_id}?version=1",
+                f"/v1/payments/{payment_id}/events",
+                "/v1/payments?limit=100",
+                "/v1/events?limit=100",
+            )
+        ]
+    finally:
+        app.extensions["paysaga"].close()
+    shown += [
+        run("replay", str(payment_id), env=env).stdout,
+        run("replay", str(payment_id), "--json", env=env).stdout,
+        run("journal", "export", env=env).stdout,
+        run("journal", "export", "--format", "csv", env=env).stdout,
+    ]
+    shown += [str(row) for row in kept.query("SELECT * FROM view_payments")]
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize("by", ["payment", "e-mail", "E-MAIL"])
+def test_an_erased_client_reads_erased_everywhere(
+    kept: Books, sara: UUID, database_url: str, env: dict[str, str], by: str
+) -> None:
+    assert "Sara Omar" in everything(kept, database_url, env, sara)
+    name = {"payment": str(sara), "e-mail": SARA.email, "E-MAIL": str(SARA.email).upper()}[by]
+    erased = erase(env, name)
+    assert erased["keys"] == 1
+    assert str(sara) in erased["payments"]
+    assert len(erased["payments"]) == 4
+    shown = everything(kept, database_url, env, sara)
+    assert "Sara" not in shown
+    assert "sara@" not in shown
+    assert '"clientInfo":"erased"' in shown
+    assert kept.query("SELECT * FROM client_keys") == []
+
+
+def test_amounts_and_statuses_stay_and_the_chain_is_whole(
+    kept: Books, sara: UUID, env: dict[str, str]
+) -> None:
+    head, before = kept.head(), kept.query("SELECT payment_id, amount, status FROM view_payments")
+    erase(env, sara)
+    assert kept.query("SELECT payment_id, amount, status FROM view_payments") == before
+    assert kept.verify(head, deep=True).is_ok
+    assert run("replay", "--all", "--check", env=env).exit_code == 0
+
+
+def test_other_clients_stay(
+    kept: Books, sara: UUID, database_url: str, env: dict[str, str]
+) -> None:
+    omar = kept.create_payment(client=OMAR)
+    kept.follow()
+    erase(env, sara)
+    assert "Omar Ali" in everything(kept, database_url, env, omar)
+
+
+def test_what_notifications_said_of_the_customer_is_erased_with_the_payment(
+    kept: Books, sara: UUID, env: dict[str, str]
+) -> None:
+    vault = kept.applications.vault
+    sealed = vault.seal(payment_subject(sara), {"name": "Sara on her card"})
+    assert erase(env, sara)["keys"] == 2
+    assert vault.open(sealed) is None
+
+
+def test_what_came_before_the_payment_was_known_is_erased_too(
+    kept: Books, sara: UUID, env: dict[str, str]
+) -> None:
+    vault, webhook_id = kept.applications.vault, uuid4()
+    sealed = vault.seal(payment_subject(webhook_id), {"name": "Sara on her card"})
+    kept.query(
+        "INSERT INTO view_webhooks (webhook_id, provider, status, payment_id, times_seen, version, "
+        "received_at, updated_at, correlation_id) "
+        "VALUES (%s, 'paytabs', 'processed', %s, 1, 1, now(), now(), 'c')",
+        *(webhook_id, sara),
+    )
+    assert erase(env, sara)["keys"] == 2
+    assert vault.open(sealed) is None
+
+
+def test_a_client_without_an_e_mail_address_is_erased_by_the_payment(
+    kept: Books, env: dict[str, str]
+) -> None:
+    payment_id = kept.create_payment(client=ClientInfo("Nameless"))
+    kept.follow()
+    assert erase(env, payment_id) == {"keys": 1, "payments": [str(payment_id)]}
+    [row] = kept.query("SELECT client_info FROM view_payments WHERE payment_id = %s", payment_id)
+    assert row["client_info"] == "erased"
+
+
+def test_erasing_again_cleans_the_views_again(kept: Books, sara: UUID, env: dict[str, str]) -> None:
+    erase(env, sara)
+    kept.query('UPDATE view_payments SET client_info = \'{"name": "Sara"}\'')
+    assert erase(env, sara)["keys"] == 0
+    assert {str(row["client_info"]) for row in kept.query("SELECT * FROM view_payments")} == {
+        "erased"
+    }
+
+
+def test_a_rebuild_before_and_after_shows_nothing_of_an_erased_client(
+    kept: Books, sara: UUID, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("system.rebuild.BATCH_SIZE", 2)
+    rebuild = Rebuild(kept.persistence, kept.applications, "PaymentsView")
+    with pytest.raises(Interrupted):
+        rebuild.run(interrupt_after(4))
+    assert kept.query("SELECT 1 FROM view_payments__new WHERE client_info->>'name' = 'Sara Omar'")
+    erase(env, sara)
+    result = run("projections", "rebuild", "PaymentsView", env=env)
+    assert "going on" in result.stdout
+    assert {row["client_info"] for row in kept.query("SELECT * FROM view_payments")} == {"erased"}
+
+
+def test_a_view_that_is_behind_is_told(
+    kept: Books, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("system.erasure.CATCH_UP_SECONDS_MAX", 0.05)
+    payment_id = kept.create_payment(client=SARA)
+    result = run("privacy", "erase", str(payment_id), "--yes", env=env)
+    assert result.exit_code == 1
+    assert "PaymentsView is behind" in result.stderr
+    kept.follow()
+    erase(env, payment_id)
+    assert {row["client_info"] for row in kept.query("SELECT * FROM view_payments")} == {"erased"}
+
+
+@pytest.mark.parametrize(
+    "name", ["7c1c8f3e-6f0a-4f0f-9f64-3a3f5d3f0b11", "nobody@example.com", "nobody"]
+)
+def test_somebody_nobody_knows_is_refused(kept: Books, env: dict[str, str], name: str) -> None:
+    result = run("privacy", "erase", name, "--yes", env=env)
+    assert (result.exit_code, "nobody is known" in result.stderr) == (1, True)
+
+
+def test_a_person_is_only_erased_after_a_yes(kept: Books, sara: UUID, env: dict[str, str]) -> None:
+    assert run("privacy", "erase", str(sara), env=env).exit_code == 1
+    assert kept.query("SELECT * FROM client_keys")

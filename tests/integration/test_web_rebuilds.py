@@ -1,0 +1,60 @@
+"""Rebuilds over HTTP: asked for by an admin, done beside the service, seen by everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from system.rebuild import REBUILD_SPACE
+from tests.e2e.house import SECRETS, Api, House, house_on, until
+
+PATH = "/v1/projections/PaymentsView/rebuild"
+
+
+@pytest.fixture(scope="module")
+def home(postgres_server: Any) -> Iterator[House]:
+    with house_on(postgres_server) as home:
+        yield home
+
+
+def test_a_rebuild_runs_beside_the_service_and_its_state_is_shown(home: House) -> None:
+    payment = home.api.created()
+    until(lambda: home.api.data("/v1/payments"))
+    with home.context.persistence.connection() as connection:
+        connection.execute("DELETE FROM view_payments")
+    answer = home.api.request("POST", PATH)
+    assert (answer.status_code, answer.json()["projection"]) == (202, "PaymentsView")
+    until(lambda: not home.api.get(PATH).json()["isRunning"] and home.api.data("/v1/payments"))
+    [shown] = home.api.data("/v1/payments")
+    assert shown["paymentId"] == payment["paymentId"]
+    assert home.api.get(PATH).json() == {
+        "projection": "PaymentsView",
+        "isRunning": False,
+        "isInterrupted": False,
+        "position": 0,
+        "total": 0,
+    }
+
+
+def test_a_second_rebuild_at_the_same_time_is_refused(home: House) -> None:
+    with psycopg.connect(home.settings.conninfo, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s, hashtext('PaymentsView'))", (REBUILD_SPACE,))
+        assert home.api.get(PATH).json()["isRunning"] is True
+        answer = home.api.request("POST", PATH)
+        assert (answer.status_code, answer.json()["code"]) == (409, "rebuild_under_way")
+    assert until(lambda: home.api.get(PATH).json()["isRunning"] is False)
+
+
+@pytest.mark.parametrize("name", ["Agenda", "Journal", "nothing"])
+def test_only_read_models_can_be_rebuilt(home: House, name: str) -> None:
+    answer = home.api.request("POST", f"/v1/projections/{name}/rebuild")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert "PaymentsView" in answer.json()["detail"]
+
+
+def test_only_an_admin_may_ask_for_a_rebuild(home: House) -> None:
+    assert Api(home.url, SECRETS["write"]).request("POST", PATH).status_code == 403
+    assert Api(home.url, SECRETS["read"]).get(PATH).status_code == 200

@@ -1,0 +1,185 @@
+"""The Python client: what it repeats, what it does not, and what its errors say."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from interface.client import ApiError, Client, ServiceUnreachable
+
+PAYMENT = {
+    "paymentId": "11111111-1111-4111-8111-111111111111",
+    "status": "initiated",
+    "amount": 12345678901234567.89,
+    "currency": "SAR",
+    "description": "Tea",
+    **dict.fromkeys(
+        ("contractId", "clientInfo", "redirectUrl", "callbackUrl", "transactionRef"), None
+    ),
+    **dict.fromkeys(("gatewayProvider", "nextAction", "failure", "cancellationReason"), None),
+    "paymentMethod": "all",
+    "captureMethod": "automatic",
+    "metadata": {},
+    "amountCaptured": 0,
+    "amountRefunded": 0,
+    "refunds": [],
+    "saga": {"sagaId": "22222222-2222-4222-8222-222222222222", "status": "running"},
+    "version": 1,
+    "createdAt": "2026-01-01T00:00:00.000001Z",
+    "updatedAt": "2026-01-01T00:00:00.000001Z",
+    "correlationId": "c-1",
+    "addedLater": True,
+}
+EXACT = json.dumps(PAYMENT).replace(str(PAYMENT["amount"]), "9007199254740993.01").encode()
+BUSY = {
+    "title": "Busy",
+    "detail": "later",
+    "code": "database_unavailable",
+    "correlationId": "c-2",
+    "errors": [{"pointer": "/amount", "detail": "is wrong"}],
+}
+
+
+@dataclass
+class Service:
+    """Answers what it is told to: a status with a document, or a broken connection for None."""
+
+    answers: list[tuple[int, Any, dict[str, str]] | None]
+    url: str = ""
+    keys: list[str | None] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
+
+    def client(self, **more: Any) -> Client:
+        return Client(self.url, "secret", sleep=self.slept.append, **more)
+
+
+@contextmanager
+def serving(*answers: tuple[int, Any, dict[str, str]] | None) -> Iterator[Service]:
+    service = Service(list(answers))
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            service.keys.append(self.headers["Idempotency-Key"])
+            answer = service.answers.pop(0)
+            if answer is None:
+                self.connection.close()
+                return
+            status, document, headers = answer
+            body = document if isinstance(document, bytes) else json.dumps(document).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+        thread.start()
+        service.url = f"http://127.0.0.1:{server.server_port}"
+        yield service
+        server.shutdown()
+
+
+@pytest.mark.parametrize("failure", [None, (503, BUSY, {}), (500, BUSY, {}), (502, b"<html>", {})])
+def test_what_failed_is_sent_again_with_the_same_key(failure: Any) -> None:
+    with serving(failure, (201, EXACT, {})) as service, service.client() as client:
+        payment = client.create_payment("10.00", "SAR", "Tea")
+    assert payment.payment_id == PAYMENT["paymentId"]
+    assert len(service.keys) == 2
+    assert service.keys[0] == service.keys[1]
+    assert UUID(str(service.keys[0]))
+
+
+def test_amounts_come_as_exact_decimals_and_new_members_are_passed_over() -> None:
+    with serving((200, EXACT, {})) as service, service.client() as client:
+        assert client.payment("p").amount == Decimal("9007199254740993.01")
+
+
+def test_two_requests_have_two_keys_unless_one_is_given() -> None:
+    ok = (201, EXACT, {})
+    with serving(ok, ok, ok) as service, service.client() as client:
+        client.create_payment("1", "SAR", "Tea")
+        client.create_payment("1", "SAR", "Tea")
+        client.create_payment("1", "SAR", "Tea", idempotency_key="mine")
+    assert len(set(service.keys)) == 3
+    assert service.keys[2] == "mine"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+def test_a_refusal_is_told_and_not_repeated(status: int) -> None:
+    with (
+        serving((status, BUSY, {})) as service,
+        service.client() as client,
+        pytest.raises(ApiError) as refusal,
+    ):
+        client.cancel_payment("p")
+    error = refusal.value
+    assert (error.status, error.code, error.correlation_id) == (status, BUSY["code"], "c-2")
+    assert error.errors == (("/amount", "is wrong"),)
+    assert str(error) == "Busy: later (database_unavailable, correlation id c-2)"
+    assert service.slept == []
+
+
+def test_a_wait_that_is_asked_for_is_waited() -> None:
+    busy = (429, BUSY, {"Retry-After": "7"})
+    with serving(busy, (200, EXACT, {})) as service, service.client() as client:
+        client.payment("p")
+    assert service.slept == [7]
+
+
+def test_a_wait_that_is_too_long_is_left_to_the_caller() -> None:
+    with (
+        serving((429, BUSY, {"Retry-After": "60"})) as service,
+        service.client() as client,
+        pytest.raises(ApiError) as refusal,
+    ):
+        client.payment("p")
+    assert refusal.value.retry_after_seconds == 60
+    assert service.slept == []
+
+
+def test_after_the_last_attempt_the_error_is_told() -> None:
+    with (
+        serving(None, None, None) as service,
+        service.client() as client,
+        pytest.raises(ServiceUnreachable, match="cannot be reached"),
+    ):
+        client.payment("p")
+    assert len(service.keys) == 3
+    assert service.slept == [0.2, 0.4]
+
+
+def test_whatever_is_no_problem_document_is_told_shortly() -> None:
+    with (
+        serving((404, b"<html>nginx</html>", {})) as service,
+        service.client() as client,
+        pytest.raises(ApiError, match="is this its address") as refusal,
+    ):
+        client.payment("p")
+    assert refusal.value.code == "http_error"
+
+
+def test_pages_are_read_as_they_are_asked_for() -> None:
+    first = (200, {"data": [PAYMENT], "nextCursor": "next"}, {})
+    last = (200, {"data": [PAYMENT, PAYMENT], "nextCursor": None}, {})
+    with serving(first, last) as service, service.client() as client:
+        found = client.payments(status="initiated")
+        next(found)
+        assert len(service.answers) == 1, "the second page was not asked for yet"
+        assert len(list(found)) == 2
