@@ -212,7 +212,7 @@ def test_no_more_breakers_are_shown_than_fit(own: House) -> None:
     with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
         for number in range(figures.SERVICES_MAX + 5):
             connection.execute(
-                "INSERT INTO breaker_metrics VALUES ('p', %s, '{}', '{}', %s)",
+                "INSERT INTO breaker_metrics VALUES ('p', %s, '{}', NULL, %s)",
                 (f"callback:{number}.example", now),
             )
     states = [dict(labels) for name, labels in scrape(own.url) if name == "paysaga_breaker_state"]
