@@ -31,6 +31,7 @@ class Agenda(Projection):
     name = "Agenda"
     tables = (AGENDA.name,)
     is_rebuildable = False
+    is_urgent = True
     rest_seconds = 0.0
 
     @singledispatchmethod

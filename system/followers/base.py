@@ -17,6 +17,8 @@ class BatchFollower(Follower[UUID]):
     Positions, new events and row changes are recorded together by `record_batch`.
     """
 
+    is_urgent: ClassVar[bool] = False
+    """Whether a customer waits for what it makes of events."""
     rest_seconds: ClassVar[float] = 0.0
     """How long to let news gather after a batch, so that the next one is larger."""
 

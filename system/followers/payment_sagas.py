@@ -48,6 +48,7 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
     """Follows Payments, Gateway, Webhooks and Confirmations."""
 
     name = "PaymentSagas"
+    is_urgent = True
 
     def _decider_for(self, payment_id: UUID, work: Work) -> SagaDecider:
         return self.decider(work.get(PaymentSaga.create_id(payment_id)))

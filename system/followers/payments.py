@@ -24,6 +24,7 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
     decision comes too late, and the saga will hear of it from the payment's own events."""
 
     name = "Payments"
+    is_urgent = True
 
     def foresees(self, event: Any) -> UUID | None:
         """See `BatchFollower.foresees`."""

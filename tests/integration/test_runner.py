@@ -366,12 +366,15 @@ def test_what_a_follower_passed_over_is_recorded_at_the_latest_when_it_stops(
     def position_of_webhooks() -> int | None:
         return process.applications.webhooks.recorder.max_tracking_id("PaymentSagas")
 
-    def is_on_the_agenda() -> bool:
+    def in_the_view() -> int:
         with persistence.connection() as connection:
-            return bool(connection.execute("SELECT 1 FROM agenda").fetchall())
+            return len(connection.execute("SELECT 1 FROM view_sagas").fetchall())
 
     with following(persistence):
         process.create_payment("10.00", "SAR", "Tea")
-        until(is_on_the_agenda, "the followers, of which Webhooks has nothing to do")
+        until(lambda: in_the_view() == 1, "the first payment")
+        passed_over = process.applications.sagas.recorder.max_notification_id()
+        process.create_payment("10.00", "SAR", "Tea")
+        until(lambda: in_the_view() == 2, "another round of turns")
         assert position_of_webhooks() is None
-    assert position_of_webhooks() == process.applications.sagas.recorder.max_notification_id()
+    assert (position_of_webhooks() or 0) >= (passed_over or 0) > 0
