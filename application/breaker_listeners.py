@@ -20,46 +20,43 @@ class Listeners:
     One thread delivers at a time, so that the order holds; a change that comes meanwhile, from
     another thread or from a listener, is delivered by that thread after the one it is at. An
     error of a listener is logged and hinders nobody. At most `PENDING_MAX` changes wait: while
-    a listener hangs, further ones are logged and dropped.
+    a listener hangs, further ones are dropped, which is logged.
+
+    Nothing in here waits for a lock: the garbage collector may settle a call, and so deliver, in
+    the middle of anything.
     """
 
     def __init__(self, listeners: Iterable[Listener]) -> None:
-        self._listeners = tuple(listeners)
+        self._listeners = list(listeners)
         self._pending: deque[StateChange] = deque()
-        self._lock = Lock()
-        self._delivering = False
+        self._dropped: deque[StateChange] = deque(maxlen=PENDING_MAX)
+        self._turn = Lock()
 
     def add(self, listener: Listener) -> None:
         """Adds a listener after those there are."""
-        with self._lock:
-            self._listeners = (*self._listeners, listener)
+        self._listeners.append(listener)
 
     def enqueue(self, change: StateChange) -> None:
         """Notes a change for the next `deliver`."""
-        with self._lock:
-            if len(self._pending) < PENDING_MAX:
-                self._pending.append(change)
-                return
-        logger.error("A listener hangs: dropped %s", change)
+        is_full = len(self._pending) >= PENDING_MAX
+        (self._dropped if is_full else self._pending).append(change)
 
     def deliver(self) -> None:
         """Tells the listeners of every pending change, unless another thread is at it."""
-        while (change := self._take()) is not None:
+        while self._dropped:
+            logger.error("A listener hangs: dropped %s", self._dropped.popleft())
+        while self._pending and self._turn.acquire(blocking=False):
             try:
-                self._tell(change)
+                if self._pending:
+                    self._tell(self._pending.popleft())
             finally:
-                self._delivering = False
-
-    def _take(self) -> StateChange | None:
-        with self._lock:
-            if self._delivering or not self._pending:
-                return None
-            self._delivering = True
-            return self._pending.popleft()
+                self._turn.release()
 
     def _tell(self, change: StateChange) -> None:
-        for listener in self._listeners:
+        for listener in tuple(self._listeners):
             try:
                 listener(change)
-            except Exception:
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException:
                 logger.exception("Listener %r failed on %s", listener, change)

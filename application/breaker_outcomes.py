@@ -1,5 +1,6 @@
 """What an exception says about the service behind a breaker: failure, success or nothing at all."""
 
+import logging
 from asyncio import CancelledError as TaskCancelledError
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError as FutureCancelledError
@@ -12,6 +13,8 @@ Matcher = Predicate | type[BaseException] | Iterable[type[BaseException]]
 
 ALWAYS_NEUTRAL = (TaskCancelledError, FutureCancelledError, GeneratorExit, CircuitBreakerError)
 """The caller's own doing, or a call that another breaker held back: the service had no say."""
+
+logger = logging.getLogger(__name__)
 
 PAUSE_MS_MAX = 3_600_000
 """No service keeps us away for longer than an hour at a time."""
@@ -44,7 +47,25 @@ def classify(error: BaseException, is_failure: Predicate, is_neutral: Predicate)
 
     Neutral is asked first. An `Exception` that is neither neutral nor a failure is a success (a
     declined card: the service works); any other `BaseException` that is no failure is neutral.
+    When a predicate itself fails the call counts as a failure: the error that it raised is logged.
     """
+    try:
+        return _classify(error, is_failure, is_neutral)
+    except Exception:
+        logger.exception("A predicate failed on %r, which counts as a failure", error)
+        return Outcome.FAILURE
+
+
+def holds(predicate: Predicate, error: BaseException) -> bool:
+    """What a predicate says; False when it fails itself, which is logged."""
+    try:
+        return predicate(type(error), error)
+    except Exception:
+        logger.exception("A predicate failed on %r", error)
+        return False
+
+
+def _classify(error: BaseException, is_failure: Predicate, is_neutral: Predicate) -> Outcome:
     kind = type(error)
     if issubclass(kind, ALWAYS_NEUTRAL) or is_neutral(kind, error):
         return Outcome.NEUTRAL

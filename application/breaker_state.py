@@ -35,6 +35,7 @@ class BreakerState:
     """
 
     __slots__ = (
+        "_left",
         "_open_s",
         "_opened_at",
         "_paused_until",
@@ -58,6 +59,7 @@ class BreakerState:
         self._open_s = 0.0
         self._opened_at = self._retry_at = self._paused_until = -inf
         self._successes = 0
+        self._left: CircuitState | None = None
         self.state = CircuitState.CLOSED
         self.generation = 0
         self.ticket = Ticket(self.generation)
@@ -105,6 +107,7 @@ class BreakerState:
         """Begins a new stay in a state, at whose wish ever; a pause goes on."""
         if self.state is CircuitState.OPEN:
             self._open_s += now - self._opened_at
+        self._left = self._left or self.state
         self.state = state
         self.generation += 1
         self.ticket = Ticket(self.generation)
@@ -114,6 +117,11 @@ class BreakerState:
         self._retry_at = now + self._reset_s
         passing = state is CircuitState.CLOSED and not self.pause_s(now)
         self.free_pass = self.ticket if passing else None
+
+    def take_news(self) -> CircuitState | None:
+        """The state that was left since this was asked last; None when none was."""
+        left, self._left = self._left, None
+        return left
 
     def end_pause(self) -> None:
         """Ends a pause at once."""

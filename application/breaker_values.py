@@ -4,21 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from math import isfinite
+
+from domain.circuit import CircuitStatus
 
 DAY_MS = 86_400_000
 PERCENT = (0.01, 100)
 TIME_MS = (1, DAY_MS)
+WINDOW_MS = (1000, 3_600_000)
 COUNT = (1, 1_000_000)
+TRIALS = (1, 10_000)
 NAME_LENGTH_MAX = 200
 
 
-class CircuitState(StrEnum):
-    """The three states of contract 8."""
-
-    CLOSED = "CLOSED"
-    OPEN = "OPEN"
-    HALF_OPEN = "HALF_OPEN"
+CircuitState = CircuitStatus
+"""The states of contract 8, as they are recorded."""
 
 
 class RejectionReason(StrEnum):
@@ -137,11 +136,11 @@ _FRACTIONAL: Mapping[str, tuple[float, float]] = {
     "reset_timeout_ms": TIME_MS,
     "slow_call_threshold_ms": TIME_MS,
     "slow_call_rate_threshold": PERCENT,
-    "window_ms": (1000, 3_600_000),
+    "window_ms": WINDOW_MS,
 }
 _WHOLE: Mapping[str, tuple[int, int]] = {
     "minimum_requests": COUNT,
-    "max_concurrent_requests": (1, 10_000),
+    "max_concurrent_requests": TRIALS,
     "volume_threshold": COUNT,
 }
 
@@ -153,7 +152,7 @@ def _check_name(name: object) -> None:
 
 def _check_number(field: str, value: object, low: float, high: float) -> None:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and isfinite(value) and low <= value <= high):  # type: ignore[arg-type, operator]
+    if not (is_number and low <= value <= high):  # type: ignore[operator]
         raise ValueError(f"{field} must be a number from {low} to {high}, not {value!r}")
 
 

@@ -8,15 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from math import ceil
-from threading import Lock
+from threading import RLock
 from typing import Any
 
+from application.breaker_figures import Totals, metrics_of, percent_up, rate_of
 from application.breaker_listeners import Listener, Listeners
-from application.breaker_outcomes import Matcher, Outcome, classify, pause_ms_of, predicate_of
+from application.breaker_outcomes import (
+    Matcher,
+    Outcome,
+    classify,
+    holds,
+    pause_ms_of,
+    predicate_of,
+)
 from application.breaker_state import BreakerState, Ticket
 from application.breaker_values import (
     NAME_LENGTH_MAX,
@@ -27,7 +34,7 @@ from application.breaker_values import (
     StateChange,
 )
 from application.guarded_calls import CircuitOpenError, GuardedCalls
-from application.sliding_window import TICK_S, SlidingWindow, WindowFigures, nearest_rank
+from application.sliding_window import TICK_S, SlidingWindow
 
 __all__ = [
     "CircuitBreakerConfig",
@@ -43,26 +50,12 @@ BATCH = 128
 """Fast successes that wait, without a lock, to be added to the window together."""
 BATCH_MAX = 4096
 """So many never wait: then a call waits for the lock instead."""
+MICROSECOND = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
     """The wall clock, for times that are shown."""
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class _Totals:
-    successful: int = 0
-    failed: int = 0
-    timeouts: int = 0
-    slow: int = 0
-    rejected: int = 0
-
-    def add(self, *, failed: bool, timed_out: bool, slow: bool) -> None:
-        self.successful += not failed
-        self.failed += failed
-        self.timeouts += timed_out
-        self.slow += slow
 
 
 class EventDrivenCircuitBreaker(GuardedCalls):
@@ -77,6 +70,9 @@ class EventDrivenCircuitBreaker(GuardedCalls):
     `clock` gives monotonic seconds and decides; `wall_clock` gives aware datetimes or POSIX
     seconds and is only shown. Listeners are called with a `StateChange`, in the thread that
     happens to deliver, without a lock. Safe for threads and tasks.
+
+    It has fewer than 30 attributes: with more CPython (3.11) keeps them in another way, and each
+    call costs more.
     """
 
     def __init__(
@@ -104,21 +100,22 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         self._fallback_on_failure = fallback_on_failure
         self._config = config
         self._slow_over_ms = config.slow_call_threshold_ms + TICK_S * 1000
-        self._timeout_ms = config.timeout_ms - TICK_S * 1000
         self._clock = clock
         self._wall_clock = wall_clock
-        self._lock = Lock()
+        self._lock = RLock()
+        self._depth = 0
         self._created = now = clock()
         self._machine = BreakerState(config)
         self._window = SlidingWindow(config.window_ms, now, keep_latencies=config.enable_metrics)
         self._settled: list[tuple[float, float, Ticket]] = []
-        self._returned: deque[Ticket] = deque()
-        self._totals = _Totals()
+        self._aside: deque[Callable[[float], None]] = deque()
+        self._totals = Totals()
         self._listeners = Listeners(_listeners_of(on_state_change))
         self._last_failure_time: datetime | None = None
         self._retry_time: datetime | None = None
         self._pause_ends: datetime | None = None
         self._changed_at: datetime | None = None
+        _check_aware(self._wall_now())
         if config.name is not None:
             self._register()
 
@@ -137,6 +134,10 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         """The state now. Reading it changes nothing: an open breaker stays open until a call
         comes after its wait."""
         return self._machine.state
+
+    @property
+    def _reset_timeout(self) -> timedelta:
+        return timedelta(milliseconds=self._config.reset_timeout_ms)
 
     @property
     def opened(self) -> bool:
@@ -161,8 +162,8 @@ class EventDrivenCircuitBreaker(GuardedCalls):
     @property
     def next_retry_time(self) -> datetime | None:
         """When an open or paused breaker may let a call through (UTC); None when neither."""
-        with self._lock:
-            return self._next_retry_time(self._clock())
+        with self._changing() as now:
+            return self._next_retry_time(now)
 
     @property
     def last_failure_time(self) -> datetime | None:
@@ -177,32 +178,31 @@ class EventDrivenCircuitBreaker(GuardedCalls):
     @property
     def failure_count(self) -> int:
         """Failures in the window."""
-        with self._lock:
-            self._catch_up(self._clock())
+        with self._changing():
             return self._window.failures
 
     def metrics(self) -> CircuitBreakerMetrics:
         """A snapshot; all zeros with `enable_metrics=False`."""
         if not self._config.enable_metrics:
             return CircuitBreakerMetrics()
-        with self._lock:
-            now = self._clock()
-            self._catch_up(now)
+        with self._changing() as now:
             figures = self._window.figures(now)
             totals = replace(self._totals)
             open_s = self._machine.open_s(now)
-        uptime = _percent_up(now - self._created, open_s)
-        return _metrics_of(totals, figures, self._config.minimum_requests, uptime)
+        uptime = percent_up(now - self._created, open_s)
+        return metrics_of(totals, figures, self._config.minimum_requests, uptime)
 
     def add_listener(self, listener: Listener) -> None:
         """Adds a listener after those there are."""
         self._listeners.add(listener)
 
     def force_open(self) -> None:
-        """Opens with a fresh wait, after which it tries again as always. Changes nothing while
-        it is open and waiting anyway."""
+        """Opens with a fresh wait, after which it tries again as always. When it is open already
+        its wait begins anew; that is no transition, and the listeners do not hear of it."""
         with self._changing() as now:
-            if not (self.opened and self._machine.wait_s(now)):
+            if self.opened:
+                self._await_retry(now, None)
+            else:
                 self._machine.enter(CircuitState.OPEN, now)
 
     def reset(self) -> None:
@@ -225,38 +225,52 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         next_retry_time: datetime | None = None,
         changed_at: datetime | None = None,
         last_failure_time: datetime | None = None,
+        by_operator: bool = False,
+        instead_of: datetime | None = None,
     ) -> bool:
         """Adopts a state recorded elsewhere, without telling the listeners.
 
         `changed_at` is that of the recorded `StateChange`: news that is not newer than the last
         change known here is passed over and False returned, so that the echo of an own change
-        does no harm. An open breaker waits until `next_retry_time`, but never longer than
-        `reset_timeout_ms` from now; without it, for all of that. All times must be aware.
+        does no harm. `instead_of` is that of an own change which was not recorded, because others
+        were quicker: unless there was another one since, the recorded one takes its place.
+
+        An open breaker waits until `next_retry_time`, but never longer than `reset_timeout_ms`
+        from now; without it, for all of that. A closing `by_operator` is a `reset` also of a
+        breaker that is closed. All times must be aware.
 
         Raises `ValueError` for an unknown state or a time without a zone.
         """
         wanted = CircuitState(state)
         _check_aware(next_retry_time, changed_at, last_failure_time)
-        with self._lock:
+        with self._changing() as now:
+            if instead_of is not None and self._changed_at == instead_of:
+                self._changed_at = None
             if changed_at and self._changed_at and changed_at <= self._changed_at:
                 return False
-            self._changed_at = changed_at or self._wall_now()
+            self._changed_at = changed_at or self._next_change_at()
             self._last_failure_time = _latest(self._last_failure_time, last_failure_time)
-            self._adopt(wanted, next_retry_time)
+            if by_operator and wanted is CircuitState.CLOSED:
+                self._machine.end_pause()
+                self._start_afresh(now)
+            self._adopt(wanted, next_retry_time, now)
         return True
 
-    def _adopt(self, state: CircuitState, next_retry_time: datetime | None) -> None:
-        now, wall_now = self._clock(), self._wall_now()
-        self._catch_up(now)
-        latest_retry = wall_now + timedelta(milliseconds=self._config.reset_timeout_ms)
+    def _adopt(self, state: CircuitState, next_retry_time: datetime | None, now: float) -> None:
         is_news = self.state is not state
         if is_news:
             self._machine.enter(state, now)
+            self._machine.take_news()
         if is_news and self.closed:
             self._start_afresh(now)
         if self.opened and (is_news or next_retry_time):
-            self._retry_time = min(next_retry_time or latest_retry, latest_retry)
-            self._machine.wait_for(now, (self._retry_time - wall_now).total_seconds())
+            self._await_retry(now, next_retry_time)
+
+    def _await_retry(self, now: float, retry_time: datetime | None) -> None:
+        wall_now = self._wall_now()
+        latest = wall_now + self._reset_timeout
+        self._retry_time = min(retry_time or latest, latest)
+        self._machine.wait_for(now, (self._retry_time - wall_now).total_seconds())
 
     def _admit(self) -> Ticket:
         with self._changing() as now:
@@ -274,9 +288,8 @@ class EventDrivenCircuitBreaker(GuardedCalls):
             return
         self._settled.append((now, elapsed_ms, ticket))
         waiting = len(self._settled)
-        if waiting >= BATCH and (waiting >= BATCH_MAX or not self._lock.locked()):
-            with self._lock:
-                self._fold()
+        if waiting >= BATCH and (waiting >= BATCH_MAX or not self._depth):
+            self._fold_by_itself()
 
     def _raised(self, ticket: Ticket, started: float, error: BaseException) -> bool:
         outcome = classify(error, self.is_failure, self.is_neutral)
@@ -294,7 +307,8 @@ class EventDrivenCircuitBreaker(GuardedCalls):
     ) -> None:
         slow = elapsed_ms > self._slow_over_ms
         timed_out = failure is not None and self._timed_out(elapsed_ms, failure)
-        with self._changing() as now:
+
+        def count(now: float) -> None:
             self._totals.add(failed=failure is not None, timed_out=timed_out, slow=slow)
             if not self._machine.is_current(ticket):
                 return
@@ -307,20 +321,38 @@ class EventDrivenCircuitBreaker(GuardedCalls):
             else:
                 self._machine.succeed(now)
 
+        self._aside.append(count)
+        self._take_in()
+
     def _let_go(self, ticket: Ticket, pause_ms: float) -> None:
-        """Settles a neutral call. Takes no lock without a pause: the garbage collector may close
-        a generator in any thread at any time, also in one that holds the lock."""
-        if ticket.is_trial:
-            self._returned.append(ticket)
+        """Settles a neutral call; its place is there again when somebody asks for one."""
+
+        def give_back(now: float) -> None:
+            is_current = self._machine.is_current(ticket)
+            self._machine.give_back(ticket)
+            if pause_ms and is_current:
+                ends = self._wall_now() + timedelta(milliseconds=pause_ms)
+                self._pause_ends = _latest(self._pause_ends, ends)
+                self._machine.pause(now, pause_ms / 1000)
+
+        if ticket.is_trial or pause_ms:
+            self._aside.append(give_back)
         if pause_ms:
-            with self._changing() as now:
-                if self._machine.is_current(ticket):
-                    ends = self._wall_now() + timedelta(milliseconds=pause_ms)
-                    self._pause_ends = _latest(self._pause_ends, ends)
-                    self._machine.pause(now, pause_ms / 1000)
+            self._take_in()
 
     def _timed_out(self, elapsed_ms: float, failure: BaseException) -> bool:
-        return elapsed_ms >= self._timeout_ms or self.is_timeout(type(failure), failure)
+        took_too_long = elapsed_ms >= self._config.timeout_ms - TICK_S * 1000
+        return took_too_long or holds(self.is_timeout, failure)
+
+    def _take_in(self) -> None:
+        """Takes in what was put aside, or leaves it to whoever takes the lock next when this
+        thread is in the middle of a change: the garbage collector may close a generator, and so
+        settle its call, in any thread at any time."""
+        with self._lock:
+            is_inside = self._depth > 0
+        if not is_inside:
+            with self._changing():
+                pass
 
     def _threshold_reached(self) -> bool:
         config, window = self._config, self._window
@@ -336,21 +368,33 @@ class EventDrivenCircuitBreaker(GuardedCalls):
     def _changing(self) -> Iterator[float]:
         """The lock, held with everything up to date; a transition made under it is noted, and
         told once the lock is free."""
-        machine = self._machine
         with self._lock:
-            now = self._clock()
-            self._catch_up(now)
-            before, generation = machine.state, machine.generation
-            yield now
-            if machine.generation != generation:
-                self._note_transition(before, now)
+            self._depth += 1
+            try:
+                now = self._clock()
+                self._catch_up(now)
+                yield now
+                self._note_transition(now)
+            finally:
+                self._depth -= 1
         self._listeners.deliver()
 
     def _catch_up(self, now: float) -> None:
-        while self._returned:
-            self._machine.give_back(self._returned.popleft())
         self._fold()
         self._window.advance(now)
+        while self._aside:
+            self._aside.popleft()(now)
+            self._note_transition(now)
+
+    def _fold_by_itself(self) -> None:
+        with self._lock:
+            if self._depth:
+                return
+            self._depth += 1
+            try:
+                self._fold()
+            finally:
+                self._depth -= 1
 
     def _fold(self) -> None:
         """Moves the fast successes that wait into the window. Calls append to the list without
@@ -361,28 +405,38 @@ class EventDrivenCircuitBreaker(GuardedCalls):
         self._totals.successful += count
         self._window.record_successes(batch, self._machine.ticket)
 
-    def _note_transition(self, before: CircuitState, now: float) -> None:
-        self._changed_at = wall_now = self._wall_now()
+    def _note_transition(self, now: float) -> None:
+        """Notes that the machine has gone into another state, when it has since the last time."""
+        before = self._machine.take_news()
+        if before is None:
+            return
+        self._changed_at = changed_at = self._next_change_at()
         if self.opened:
-            self._retry_time = wall_now + timedelta(milliseconds=self._config.reset_timeout_ms)
+            self._retry_time = self._wall_now() + self._reset_timeout
         if self._config.enable_event_emission:
-            self._listeners.enqueue(self._change(before, now, wall_now))
+            self._listeners.enqueue(self._change(before, now, changed_at))
         if self.closed:
             self._start_afresh(now)
 
-    def _change(self, before: CircuitState, now: float, wall_now: datetime) -> StateChange:
+    def _next_change_at(self) -> datetime:
+        """The time now, but always later than that of the change before: of two changes the newer
+        one must be known as such, also after the wall clock was set back."""
+        now = self._wall_now()
+        return max(now, self._changed_at + MICROSECOND) if self._changed_at else now
+
+    def _change(self, before: CircuitState, now: float, changed_at: datetime) -> StateChange:
         requests, failures = self._window.requests, self._window.failures
         return StateChange(
             service_name=str(self),
             old_state=before,
             new_state=self.state,
-            error_rate=_rate(failures, requests, self._config.minimum_requests),
+            error_rate=rate_of(failures, requests, self._config.minimum_requests),
             request_count=requests,
             failure_count=failures,
             last_failure_time=self._last_failure_time,
             next_retry_time=self._next_retry_time(now),
             configuration=self._config,
-            changed_at=wall_now,
+            changed_at=changed_at,
         )
 
     def _start_afresh(self, now: float) -> None:
@@ -416,34 +470,3 @@ def _check_aware(*times: datetime | None) -> None:
 
 def _latest(*times: datetime | None) -> datetime | None:
     return max((time_ for time_ in times if time_ is not None), default=None)
-
-
-def _rate(part: int, whole: int, whole_min: int) -> float | None:
-    return part * 100 / whole if whole >= whole_min else None
-
-
-def _percent_up(lived_s: float, open_s: float) -> float:
-    return 100 * (1 - open_s / lived_s) if lived_s > 0 else 100.0
-
-
-def _metrics_of(
-    totals: _Totals, figures: WindowFigures, minimum_requests: int, uptime: float
-) -> CircuitBreakerMetrics:
-    requests, latencies_ms = figures.requests, sorted(figures.latencies_ms)
-    rate = partial(_rate, whole=requests, whole_min=minimum_requests)
-    return CircuitBreakerMetrics(
-        total_requests=totals.successful + totals.failed,
-        successful_requests=totals.successful,
-        failed_requests=totals.failed,
-        timeouts=totals.timeouts,
-        slow_calls=totals.slow,
-        rejected_requests=totals.rejected,
-        average_response_time_ms=figures.total_ms / requests if requests else 0.0,
-        p95_response_time_ms=nearest_rank(latencies_ms, 95),
-        p99_response_time_ms=nearest_rank(latencies_ms, 99),
-        error_rate=rate(figures.failures),
-        success_rate=rate(requests - figures.failures),
-        slow_call_rate=rate(figures.slow),
-        uptime=uptime,
-        throughput=requests / figures.seconds if figures.seconds > 0 else 0.0,
-    )

@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import aclosing
 from contextvars import ContextVar
 from functools import partial, wraps
@@ -49,7 +49,8 @@ class GuardedCalls(CircuitBreaker, ABC):
     """Guards plain, async, generator and async generator functions, and blocks under `with`.
 
     A rejected call goes to the fallback, with its own arguments, or raises `CircuitOpenError`;
-    `with` has no fallback. With `fallback_on_failure` a failure goes there too; not once a
+    `with` has no fallback; of two `with` blocks of one breaker in one task the inner one must end
+    first, as blocks do. With `fallback_on_failure` a failure goes there too; not once a
     generator has yielded something, as that cannot be taken back. The call of a generator lasts
     from its first item until it ends or is closed, its consumer's time included.
     """
@@ -153,8 +154,9 @@ class GuardedCalls(CircuitBreaker, ABC):
         if CircuitBreakerMonitor.get(self.name) is self:
             del CircuitBreakerMonitor.circuit_breakers[self.name]
 
+    @abstractmethod
     def _take_name(self, name: str) -> None:
-        self._name = name
+        """Takes the name of the decorated function."""
 
     def _runner_for(self, func: Callable[..., Any]) -> Runner:
         flags = _code_flags(func)
@@ -232,16 +234,20 @@ class GuardedCalls(CircuitBreaker, ABC):
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> AsyncGenerator[Any, None]:
         ticket = self._ticket()
-        begun = False
         if ticket is not None:
             started = self._clock()
+            items = _AsyncItems()
             try:
-                async with aclosing(func(*args, **kwargs)) as items:
-                    async for item in items:
-                        begun = True
-                        yield item
+                async with aclosing(func(*args, **kwargs)) as source:
+                    while await items.go_on(source):
+                        try:
+                            items.sent = yield items.item
+                        except GeneratorExit:
+                            raise
+                        except BaseException as error:  # noqa: BLE001 - it is thrown in
+                            items.thrown = error
             except BaseException as error:
-                if not self._falls_back(ticket, started, error) or begun:
+                if not self._falls_back(ticket, started, error) or items.begun:
                     raise
             else:
                 self._succeeded(ticket, started)
@@ -281,6 +287,29 @@ class _WatchedItems:
         self._items.close()
 
 
+class _AsyncItems:
+    """The same for an async generator, which knows no `yield from`: what its consumer sent or
+    threw in waits here until it goes on."""
+
+    __slots__ = ("begun", "item", "sent", "thrown")
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.item: Any = None
+        self.sent: Any = None
+        self.thrown: BaseException | None = None
+
+    async def go_on(self, source: AsyncGenerator[Any, Any]) -> bool:
+        """Gets the next item; False when there is none."""
+        sent, self.sent, thrown, self.thrown = self.sent, None, self.thrown, None
+        try:
+            self.item = await (source.athrow(thrown) if thrown else source.asend(sent))
+        except StopAsyncIteration:
+            return False
+        self.begun = True
+        return True
+
+
 _entered: ContextVar[tuple[tuple[GuardedCalls, Ticket, float], ...]] = ContextVar(
     "entered_breakers", default=()
 )
@@ -298,10 +327,16 @@ def _wrapper_of(function: Callable[..., Any], runner: Runner) -> Callable[..., A
     def generator(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         return (yield from runner(function, args, kwargs))
 
-    async def async_generator(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        async with aclosing(runner(function, args, kwargs)) as items:
-            async for item in items:
-                yield item
+    async def async_generator(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        items = _AsyncItems()
+        async with aclosing(runner(function, args, kwargs)) as source:
+            while await items.go_on(source):
+                try:
+                    items.sent = yield items.item
+                except GeneratorExit:
+                    raise
+                except BaseException as error:  # noqa: BLE001 - it is thrown in
+                    items.thrown = error
 
     flags = _code_flags(runner)
     if flags & COROUTINE:

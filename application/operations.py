@@ -1,4 +1,4 @@
-"""The log of what operators and auditors watch: security events and the life of breakers."""
+"""The log of what operators and auditors watch: security events, breakers, and commands."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -8,16 +8,17 @@ from uuid import UUID
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
-from application.breaker_values import StateChange
+from application.breaker_values import CircuitBreakerConfig, StateChange
 from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
+from domain.audit_entry import REFUSED, AuditEntry
 from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaySagaAggregate
 from domain.security_incident import SecurityIncident
 
 
 class Operations(EventLog[PaySagaAggregate]):
-    """Holds `SecurityIncident` and `Circuit`."""
+    """Holds `SecurityIncident`, `Circuit` and `AuditEntry`."""
 
     name = "Operations"
 
@@ -35,21 +36,35 @@ class Operations(EventLog[PaySagaAggregate]):
         self.record(incident)
         return incident.id
 
-    def circuit(self, service_name: str) -> Circuit | None:
-        """The recorded life of a breaker; None when no change was ever recorded."""
-        try:
-            circuit = self.get(Circuit.create_id(service_name))
-        except AggregateNotFoundError:
-            return None
-        assert isinstance(circuit, Circuit)
-        return circuit
+    def record_refusal(self, payment_id: UUID, actor: str, action: str, reason: str) -> None:
+        """Records for auditors that a command to a payment was refused, and with which code."""
+        self.record(
+            AuditEntry.record(
+                self.ids.uuid(),
+                payment_id=payment_id,
+                actor=actor,
+                action=action,
+                outcome=REFUSED,
+                changes={},
+                reason=reason,
+            )
+        )
 
-    def record_change(self, change: StateChange) -> None:
-        """Records what a breaker of this process went through, for every process to follow."""
+    def latest_change(self, service_name: str) -> Circuit.Changed | None:
+        """The change of a breaker that was recorded last, which says all about how it stands;
+        None when none ever was."""
+        last = self.events.get(Circuit.create_id(service_name), desc=True, limit=1)
+        return next((event for event in last if isinstance(event, Circuit.Changed)), None)
+
+    def record_change(self, change: StateChange) -> Circuit.Changed | None:
+        """Records what a breaker of this process went through, for every process to follow.
+
+        Returns the latest recorded change when this one was no news: others were quicker.
+        """
 
         def decide(circuit: Circuit) -> None:
             circuit.change(
-                CircuitStatus(change.new_state.value),
+                change.new_state,
                 error_rate=change.error_rate,
                 request_count=change.request_count,
                 failure_count=change.failure_count,
@@ -61,26 +76,38 @@ class Operations(EventLog[PaySagaAggregate]):
             )
 
         self._change_circuit(change.service_name, decide)
+        latest = self.latest_change(change.service_name)
+        is_ours = latest is None or latest.changed_at == change.changed_at
+        return None if is_ours else latest
 
-    def force_open(self, service_name: str, actor: str, reset_timeout_ms: float) -> Circuit:
-        """An operator keeps all calls away from a service until `reset_timeout_ms` have passed."""
-        retry_at: datetime = self.clock.now() + timedelta(milliseconds=reset_timeout_ms)
-        return self._change_circuit(
-            service_name, lambda circuit: circuit.force(CircuitStatus.OPEN, actor, retry_at)
-        )
+    def force_open(self, service_name: str, actor: str, config: CircuitBreakerConfig) -> None:
+        """An operator keeps all calls away from a service for its whole reset time-out."""
+        retry_at: datetime = self.clock.now() + timedelta(milliseconds=config.reset_timeout_ms)
+        self._force(service_name, CircuitStatus.OPEN, actor, retry_at, config)
 
-    def reset(self, service_name: str, actor: str) -> Circuit:
+    def reset(self, service_name: str, actor: str, config: CircuitBreakerConfig) -> None:
         """An operator lets calls through again."""
-        return self._change_circuit(
-            service_name, lambda circuit: circuit.force(CircuitStatus.CLOSED, actor, None)
+        self._force(service_name, CircuitStatus.CLOSED, actor, None, config)
+
+    def _force(
+        self,
+        service_name: str,
+        state: CircuitStatus,
+        actor: str,
+        retry_at: datetime | None,
+        config: CircuitBreakerConfig,
+    ) -> None:
+        self._change_circuit(
+            service_name, lambda circuit: circuit.force(state, actor, retry_at, config.as_dict())
         )
 
-    def _change_circuit(self, service_name: str, decide: Callable[[Circuit], None]) -> Circuit:
-        if self.circuit(service_name) is None:
+    def _change_circuit(self, service_name: str, decide: Callable[[Circuit], None]) -> None:
+        circuit_id = Circuit.create_id(service_name)
+        try:
+            self.change(circuit_id, decide)  # type: ignore[arg-type]
+        except AggregateNotFoundError:
             self._watch(service_name)
-        circuit = self.change(Circuit.create_id(service_name), decide)  # type: ignore[arg-type]
-        assert isinstance(circuit, Circuit)
-        return circuit
+            self.change(circuit_id, decide)  # type: ignore[arg-type]
 
     def _watch(self, service_name: str) -> None:
         try:

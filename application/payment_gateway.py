@@ -84,9 +84,14 @@ class Refused:
 
 @dataclass(frozen=True)
 class Unknown:
-    """It may have happened, or not: a time-out, a cut connection, a 5xx, an unreadable answer."""
+    """It may have happened, or not: a time-out, a cut connection, a 5xx, an unreadable answer.
+
+    `retry_after_ms` is how long the gateway asked to be left alone, where it did.
+    """
 
     reason: str
+    is_timeout: bool = False
+    retry_after_ms: int | None = None
 
 
 Outcome = Succeeded | Refused | Unknown

@@ -36,6 +36,17 @@ class RetryBudget:
             return True
 
 
+class _BudgetSpent(tenacity.stop.stop_base):
+    """Stops when the budget has no repetition left. Asked last, so that only one that is made is
+    paid for."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+
+    def __call__(self, _state: tenacity.RetryCallState) -> bool:
+        return not self._budget.spend()
+
+
 class Retrying:
     """Repeats calls that change nothing while their outcome is unknown.
 
@@ -43,7 +54,7 @@ class Retrying:
         attempts_max: how often a call is made at the most, the first time included.
         base_delay_ms: the first wait is random between 0 and this, the next ones up to the double
             of the one before (full jitter).
-        max_delay_ms: no wait is longer.
+        max_delay_ms: no wait is longer, unless the gateway asks for more (`Retry-After`).
         deadline_ms: after so long in all no further attempt is begun.
     """
 
@@ -63,10 +74,10 @@ class Retrying:
         self._jitter = jitter
         self._retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(attempts_max)
-            | tenacity.stop_before_delay(deadline_ms / 1000),
+            | tenacity.stop_before_delay(deadline_ms / 1000)
+            | _BudgetSpent(self._budget),
             wait=self._wait,
-            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Unknown))
-            & tenacity.retry_if_result(lambda _outcome: self._budget.spend()),
+            retry=tenacity.retry_if_result(lambda outcome: isinstance(outcome, Unknown)),
             retry_error_callback=lambda state: state.outcome and state.outcome.result(),
             sleep=sleep,
         )
@@ -78,4 +89,6 @@ class Retrying:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         highest = min(self._base_s * 2.0 ** (state.attempt_number - 1), self._max_s)
-        return self._jitter(0.0, highest)
+        outcome = state.outcome.result() if state.outcome else None
+        asked_ms = outcome.retry_after_ms if isinstance(outcome, Unknown) else None
+        return max(self._jitter(0.0, highest), (asked_ms or 0) / 1000)

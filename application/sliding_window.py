@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import ceil, floor
 
 SAMPLE_MAX = 8192
-SAMPLE_PER_SECOND_MIN = 16
 TICK_S = 1e-6
 """Clock readings closer than this are taken as equal: sums of floats are not exact."""
 
@@ -63,7 +62,7 @@ class SlidingWindow:
 
     def __init__(self, length_ms: float, now: float, *, keep_latencies: bool = True) -> None:
         size = ceil(length_ms / 1000)
-        sample = max(SAMPLE_MAX // size, SAMPLE_PER_SECOND_MIN) if keep_latencies else 0
+        sample = max(SAMPLE_MAX // size, 1) if keep_latencies else 0
         self._ring = [_Bucket(sample) for _ in range(size)]
         self.clear(now)
 

@@ -1,11 +1,13 @@
 """The recorded life of one circuit breaker, which every process follows (contract 8)."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid5
 
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, current_context
+
+TICK = timedelta(microseconds=1)
 
 CIRCUIT_NAMESPACE = UUID("a3f8c8d2-6f0e-5d57-8d6c-1f2b3c4d5e6f")
 
@@ -28,7 +30,11 @@ class Circuit(PaySagaAggregate):
         service_name: str
 
     class Changed(PaySagaAggregate.Event):
-        """A change of state. `actor` is the key that forced it, None when calls did."""
+        """A change of state. `actor` is the key that forced it, None when calls did.
+
+        `changed_at` is the time of the machine that saw it, but always later than that of the
+        change before: it says which of two changes is the newer one.
+        """
 
         state: CircuitStatus
         service_name: str
@@ -91,10 +97,19 @@ class Circuit(PaySagaAggregate):
         event_class = EVENTS[state]
         self.trigger_event(event_class, state=state, service_name=self.service_name, **seen)
 
-    def force(self, state: CircuitStatus, actor: str, next_retry_time: datetime | None) -> None:
-        """An operator opens or closes the circuit; asking for what already is changes nothing."""
-        if state is self.status:
-            return
+    def force(
+        self,
+        state: CircuitStatus,
+        actor: str,
+        next_retry_time: datetime | None,
+        configuration: dict[str, Any],
+    ) -> None:
+        """An operator opens or closes the circuit. Recorded even when it is in that state: being
+        open it waits anew, being closed a pause ends and what was counted is forgotten.
+
+        It is newer than what was recorded before, whatever this machine's clock says.
+        """
+        now = current_context().now
         self.trigger_event(
             EVENTS[state],
             state=state,
@@ -102,10 +117,10 @@ class Circuit(PaySagaAggregate):
             error_rate=None,
             request_count=0,
             failure_count=0,
-            last_failure_time=None,
+            last_failure_time=self.last_failure_time,
             next_retry_time=next_retry_time,
-            configuration=self.configuration,
-            changed_at=current_context().now,
+            configuration=configuration,
+            changed_at=max(now, self.changed_at + TICK) if self.changed_at else now,
             actor=actor,
         )
 

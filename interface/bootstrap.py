@@ -34,7 +34,10 @@ from system.work_item import WorkKind
 DEADLINE_THREADS = 4
 MATCH_THREADS = 1
 QUERY_DEADLINE_MS = 60_000
-"""How long a query may be repeated in all; afterwards the saga decides."""
+"""How long a query may take in all, with its repetitions; afterwards the saga decides."""
+BULKHEAD_SHARE = 0.75
+"""The share of the threads for gateway calls that may be in a call at once. The others can still
+settle the work that needs no call, however slow the gateway is."""
 
 
 def process_name() -> str:
@@ -102,21 +105,24 @@ def build_gateway(settings: Settings) -> GuardedGateway:
                 "(`paysaga serve` brings a simulator when there is none)"
             ]
         )
-    client = PayTabsClient(
-        PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
-    )
+    config = PayTabsConfig(profile_id=profile_id, server_key=server_key, base_url=base_url)
     retrying = Retrying(
         settings.retry_max_attempts,
         settings.retry_base_delay_ms,
         settings.retry_max_delay_ms,
-        QUERY_DEADLINE_MS,
+        QUERY_DEADLINE_MS - round(config.total_timeout_seconds * 1000),
     )
     return guard(
-        client,
+        PayTabsClient(config),
         breaker_config(settings, PROVIDER_PAYTABS),
         retrying,
-        calls_max=settings.dispatcher_threads,
+        calls_max=bulkhead_places(settings.dispatcher_threads),
     )
+
+
+def bulkhead_places(threads: int) -> int:
+    """How many of the threads for gateway calls may be in a call at once."""
+    return max(1, int(threads * BULKHEAD_SHARE))
 
 
 def breaker_config(settings: Settings, name: str) -> CircuitBreakerConfig:

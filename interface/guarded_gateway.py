@@ -14,12 +14,14 @@ from application.payment_gateway import (
     Outcome,
     PageRequest,
     PaymentGateway,
-    Refusal,
     Refused,
     Unknown,
 )
 from application.retrying import Retrying
 
+BULKHEAD_WAIT_SECONDS = 0.25
+"""How long a call waits for a place, so that work put back and taken again does not go in circles.
+It counts as the call's own time."""
 SOON_MS = 500
 """How soon to ask again when a trial is under way or too many calls are."""
 
@@ -29,11 +31,13 @@ class _GatewayFailed(Exception):
 
     def __init__(self, outcome: Unknown) -> None:
         self.outcome = outcome
+        self.is_timeout = outcome.is_timeout
         super().__init__(outcome.reason)
 
 
-class _GatewayPaused(Exception):
-    """Carries a "too many requests" through the breaker, which pauses and counts nothing."""
+class _GatewayRefused(Exception):
+    """Carries a refusal through the breaker, which counts nothing: it tells of our request, not
+    of the gateway. After "too many requests" the breaker pauses for `retry_after_ms`."""
 
     def __init__(self, outcome: Refused) -> None:
         self.outcome = outcome
@@ -46,8 +50,9 @@ class _BulkheadFull(Exception):
 
 
 class GuardedGateway:
-    """A gateway behind a breaker. An unknown outcome is a failure; a refusal is not: the gateway
-    works. Queries are repeated, everything else is left to the saga, which asks after it first.
+    """A gateway behind a breaker. What the gateway did is a success, a decline among it; an
+    unknown outcome is a failure; a refusal is neither. Queries are repeated, everything else is
+    left to the saga, which asks after it first.
     A call that is not let through raises `NotAttempted`.
 
     Args:
@@ -101,7 +106,7 @@ class GuardedGateway:
     def _guarded(self, ask: Callable[[], Outcome]) -> Outcome:
         try:
             return self.breaker.call(self._within_bulkhead, ask)
-        except (_GatewayFailed, _GatewayPaused) as carrier:
+        except (_GatewayFailed, _GatewayRefused) as carrier:
             return carrier.outcome
         except _BulkheadFull:
             raise NotAttempted("too many calls are under way", SOON_MS) from None
@@ -111,7 +116,7 @@ class GuardedGateway:
             raise NotAttempted(rejection.reason, wait_ms) from None
 
     def _within_bulkhead(self, ask: Callable[[], Outcome]) -> Outcome:
-        if not self._places.acquire(blocking=False):
+        if not self._places.acquire(timeout=BULKHEAD_WAIT_SECONDS):
             raise _BulkheadFull
         try:
             return _raising(ask())
@@ -124,7 +129,10 @@ def guard(
 ) -> GuardedGateway:
     """The gateway behind a breaker of its own."""
     breaker = EventDrivenCircuitBreaker(
-        config, is_failure=_GatewayFailed, is_neutral=(_GatewayPaused, _BulkheadFull)
+        config,
+        is_failure=_GatewayFailed,
+        is_neutral=(_GatewayRefused, _BulkheadFull),
+        is_timeout=lambda _kind, error: isinstance(error, _GatewayFailed) and error.is_timeout,
     )
     return GuardedGateway(gateway, breaker, retrying, calls_max)
 
@@ -132,6 +140,6 @@ def guard(
 def _raising(outcome: Outcome) -> Outcome:
     if isinstance(outcome, Unknown):
         raise _GatewayFailed(outcome)
-    if isinstance(outcome, Refused) and outcome.reason is Refusal.RATE_LIMITED:
-        raise _GatewayPaused(outcome)
+    if isinstance(outcome, Refused):
+        raise _GatewayRefused(outcome)
     return outcome

@@ -24,7 +24,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from application.breaker_values import COUNT, PERCENT, TIME_MS, TRIALS, WINDOW_MS
 from domain.saga_steps import SagaTimings
+from interface.paytabs.config import TOTAL_TIMEOUT_SECONDS
 from interface.paytabs.regions import BASE_URLS, base_url_for
 from interface.paytabs.server_keys import ServerKey, read_server_keys
 
@@ -97,6 +99,11 @@ class _ConfigFile(PydanticBaseSettingsSource):
         return {name.lower(): value for name, value in content.items()}
 
 
+def _within(bounds: tuple[float, float], default: float) -> Any:
+    """A field of the breaker: what `CircuitBreakerConfig` would refuse is refused at the start."""
+    return Field(default, ge=bounds[0], le=bounds[1])
+
+
 class Settings(BaseSettings):
     """All settings, with their defaults. Durations carry their unit in the name."""
 
@@ -111,7 +118,7 @@ class Settings(BaseSettings):
     )
     web_workers: int = Field(2, ge=1, le=64, description="Processes of the web role.")
     web_threads: int = Field(32, ge=1, le=512, description="Threads of each web process.")
-    dispatcher_threads: int = Field(32, ge=1, le=512, description="Gateway calls at once.")
+    dispatcher_threads: int = Field(32, ge=1, le=512, description="Gateway calls in hand at once.")
     database_pool_size: int = Field(10, ge=2, le=200, description="Connections per process.")
     follower_batch_size: int = Field(
         200, ge=1, le=1000, description="The most events that a follower takes in at once."
@@ -149,15 +156,15 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="From.")
-    breaker_error_threshold: int = Field(50, ge=1, le=100, description="%.")
-    breaker_timeout_ms: int = Field(30_000, ge=1)
-    breaker_reset_timeout_ms: int = Field(60_000, ge=1)
-    breaker_minimum_requests: int = Field(10, ge=1)
-    breaker_max_concurrent_requests: int = Field(5, ge=1)
-    breaker_volume_threshold: int = Field(20, ge=1)
-    breaker_slow_call_threshold_ms: int = Field(10_000, ge=1)
-    breaker_slow_call_rate_threshold: int = Field(50, ge=1, le=100, description="%.")
-    breaker_window_ms: int = Field(60_000, ge=1000)
+    breaker_error_threshold: float = _within(PERCENT, 50)
+    breaker_timeout_ms: int = _within((TOTAL_TIMEOUT_SECONDS * 1000, TIME_MS[1]), 30_000)
+    breaker_reset_timeout_ms: int = _within(TIME_MS, 60_000)
+    breaker_minimum_requests: int = _within(COUNT, 10)
+    breaker_max_concurrent_requests: int = _within(TRIALS, 5)
+    breaker_volume_threshold: int = _within(COUNT, 20)
+    breaker_slow_call_threshold_ms: int = _within(TIME_MS, 10_000)
+    breaker_slow_call_rate_threshold: float = _within(PERCENT, 50)
+    breaker_window_ms: int = _within(WINDOW_MS, 60_000)
     breaker_enable_event_emission: bool = True
     breaker_enable_metrics: bool = True
     retry_max_attempts: int = Field(

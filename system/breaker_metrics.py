@@ -1,5 +1,7 @@
 """The metrics of a service's breakers over all processes."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,7 +27,15 @@ WORST = ("p95ResponseTime", "p99ResponseTime")
 Metrics = dict[str, Any]
 
 
-def fleet_metrics(persistence: PostgresPersistence, now: datetime) -> dict[str, Metrics]:
+@dataclass(frozen=True)
+class FleetFigures:
+    """What the breakers of one service have seen in all processes together."""
+
+    metrics: Metrics
+    last_failure_time: datetime | None
+
+
+def fleet_figures(persistence: PostgresPersistence, now: datetime) -> dict[str, FleetFigures]:
     """For each service the figures of all its processes in one.
 
     Counts and throughput are added up; rates and averages are weighted by throughput (a rate is
@@ -33,13 +43,24 @@ def fleet_metrics(persistence: PostgresPersistence, now: datetime) -> dict[str, 
     """
     with persistence.connection() as connection:
         rows = connection.execute(
-            "SELECT service_name, metrics FROM breaker_metrics WHERE shown_at > %s",
+            "SELECT service_name, metrics, last_failure_time FROM breaker_metrics"
+            " WHERE shown_at > %s",
             (now - STALE_AFTER,),
         ).fetchall()
-    by_name: dict[str, list[Metrics]] = {}
+    return merged_by_service(rows)
+
+
+def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, FleetFigures]:
+    """The rows of all processes as one for each service."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_name.setdefault(row["service_name"], []).append(row["metrics"])
-    return {name: _merged(parts) for name, parts in by_name.items()}
+        by_name.setdefault(row["service_name"], []).append(row)
+    return {name: _together(parts) for name, parts in by_name.items()}
+
+
+def _together(rows: list[Mapping[str, Any]]) -> FleetFigures:
+    failed_at = [row["last_failure_time"] for row in rows if row["last_failure_time"]]
+    return FleetFigures(_merged([row["metrics"] for row in rows]), max(failed_at, default=None))
 
 
 def forget_old_metrics(persistence: PostgresPersistence, now: datetime) -> None:

@@ -112,7 +112,8 @@ _NO_OBJECT = "the gateway's answer is not a JSON object"
 def _content(answer: Answer) -> Mapping[str, object] | list[object] | Refused | Unknown:
     """What a successful answer holds, or the refusal or the trouble that the answer is."""
     if answer.status >= 500 or 300 <= answer.status < 400:
-        return Unknown(f"the gateway answered HTTP {answer.status}")
+        reason = f"the gateway answered HTTP {answer.status}"
+        return Unknown(reason, retry_after_ms=_retry_after_ms(answer))
     try:
         content = read_json(answer.body, _LIMITS)
     except UnreadableJson as error:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+TOTAL_TIMEOUT_SECONDS = 30
+"""No call to PayTabs takes longer, unless told so."""
+
 
 @dataclass(frozen=True)
 class PayTabsConfig:
@@ -19,7 +22,7 @@ class PayTabsConfig:
     server_key: str = field(repr=False)
     base_url: str
     connect_timeout_seconds: float = 10.0
-    total_timeout_seconds: float = 30.0
+    total_timeout_seconds: float = TOTAL_TIMEOUT_SECONDS
     answer_bytes_max: int = 1_048_576
     user_agent: str = "PaySaga"
 

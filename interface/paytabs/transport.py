@@ -54,7 +54,9 @@ class Transport:
         except _NoAnswer as problem:
             return Unknown(str(problem))
         except _TROUBLE as error:
-            return Unknown(self._explain(error, parcel))
+            cause = _root_cause(error)
+            is_timeout = isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError)
+            return Unknown(self._explain(cause, is_timeout, parcel), is_timeout)
 
     def close(self) -> None:
         """Closes the kept connections of all threads."""
@@ -109,12 +111,11 @@ class Transport:
                 self._sessions.add(session)
         return session
 
-    def _explain(self, error: Exception, parcel: "_Parcel") -> str:
-        cause = _root_cause(error)
+    def _explain(self, cause: BaseException, is_timeout: bool, parcel: "_Parcel") -> str:
         detail = f"{type(cause).__name__}: {cause}"[:_REASON_LENGTH_MAX]
         if not parcel.was_taken:
             return f"not sent: {detail}"
-        if isinstance(cause, TimeoutError | urllib3.exceptions.TimeoutError):
+        if is_timeout:
             return f"no complete answer within {self._config.total_timeout_seconds:g} s"
         return f"the connection failed before a complete answer came: {detail}"
 

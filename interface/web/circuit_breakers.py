@@ -7,7 +7,7 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.circuit_breaker import CircuitBreakerMetrics
 from application.envelope import public_value
-from domain.circuit import Circuit, CircuitStatus
+from domain.circuit import CircuitStatus
 from domain.gateway_report import PROVIDER_PAYTABS
 from interface.bootstrap import breaker_config
 from interface.settings import Role
@@ -18,7 +18,7 @@ from interface.web.models import BreakerPath, NoMembers, NoQuery
 from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import needs
-from system.breaker_metrics import fleet_metrics
+from system.breaker_metrics import FleetFigures, fleet_figures
 
 circuit_breakers = APIBlueprint(
     "circuit_breakers",
@@ -37,57 +37,61 @@ def list_breakers(query: NoQuery) -> Response:
 
     `paytabs`, and a `callback:<host>` for each host that was called lately.
     """
-    names = sorted({PROVIDER_PAYTABS, *fleet_metrics(web().persistence, _now())})
-    return json_response(list_document([_document(name) for name in names], None))
+    figures = _figures()
+    names = sorted({PROVIDER_PAYTABS, *figures})
+    return json_response(list_document([_document(name, figures) for name in names], None))
 
 
 @circuit_breakers.get("/<path:name>", responses={200: BreakerAnswer})
 @needs(Role.READ)
 def get_breaker(path: BreakerPath) -> Response:
     """Show one circuit breaker"""
-    return json_response(_document(_known(path.name)))
+    return json_response(_document(_known(path.name), _figures()))
 
 
 @circuit_breakers.post("/<path:name>/force-open", responses={200: BreakerAnswer})
 @needs(Role.ADMIN)
 def force_open_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Keep all calls away from a service, in all processes, until its reset time-out has passed"""
-    wait_ms = web().settings.breaker_reset_timeout_ms
-    web().applications.operations.force_open(_known(path.name), g.api_key.name, wait_ms)
-    return json_response(_document(path.name))
+    config = breaker_config(web().settings, _known(path.name))
+    web().applications.operations.force_open(path.name, g.api_key.name, config)
+    return json_response(_document(path.name, _figures()))
 
 
 @circuit_breakers.post("/<path:name>/reset", responses={200: BreakerAnswer})
 @needs(Role.ADMIN)
 def reset_breaker(path: BreakerPath, body: NoMembers) -> Response:
     """Let calls through again, in all processes"""
-    web().applications.operations.reset(_known(path.name), g.api_key.name)
-    return json_response(_document(path.name))
+    config = breaker_config(web().settings, _known(path.name))
+    web().applications.operations.reset(path.name, g.api_key.name, config)
+    return json_response(_document(path.name, _figures()))
 
 
 def _known(name: str) -> str:
     is_known = (
         name == PROVIDER_PAYTABS
-        or web().applications.operations.circuit(name) is not None
-        or name in fleet_metrics(web().persistence, _now())
+        or web().applications.operations.latest_change(name) is not None
+        or name in _figures()
     )
     if not is_known:
         raise Problem("not_found", "no breaker has this name: list /v1/circuit-breakers")
     return name
 
 
-def _document(name: str) -> dict[str, Any]:
-    circuit: Circuit | None = web().applications.operations.circuit(name)
-    known = fleet_metrics(web().persistence, _now())
+def _document(name: str, figures: dict[str, FleetFigures]) -> dict[str, Any]:
+    latest = web().applications.operations.latest_change(name)
+    seen = figures.get(name) or FleetFigures(CircuitBreakerMetrics().as_dict(), None)
+    recorded = latest.last_failure_time if latest else None
+    failed_at = max(filter(None, (seen.last_failure_time, recorded)), default=None)
     return {
         "name": name,
-        "state": (circuit.status if circuit else CircuitStatus.CLOSED).value,
-        "metrics": known.get(name) or CircuitBreakerMetrics().as_dict(),
+        "state": (latest.state if latest else CircuitStatus.CLOSED).value,
+        "metrics": seen.metrics,
         "configuration": breaker_config(web().settings, name).as_dict(),
-        "nextRetryTime": public_value(circuit.next_retry_time if circuit else None, str),
-        "lastFailureTime": public_value(circuit.last_failure_time if circuit else None, str),
+        "nextRetryTime": public_value(latest.next_retry_time if latest else None, str),
+        "lastFailureTime": public_value(failed_at, str),
     }
 
 
-def _now() -> Any:
-    return web().applications.clock.now()
+def _figures() -> dict[str, FleetFigures]:
+    return fleet_figures(web().persistence, web().applications.clock.now())

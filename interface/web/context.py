@@ -3,8 +3,9 @@
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, inf
 
 from flask import current_app
 
@@ -31,6 +32,9 @@ POLL_SECONDS = 0.5
 """How often to look at a payment although nobody said that it changed."""
 FIRST_POLL_SECONDS = 0.05
 """Sooner the first time: it may have changed before we began to listen for it."""
+
+READ_AGAIN_SECONDS = 5.0
+"""How often to look at a breaker although nobody said that it changed."""
 
 
 class PageWaiter:
@@ -75,30 +79,45 @@ class PageWaiter:
 
 
 class CircuitBoard:
-    """The recorded circuits, read again only when something was recorded."""
+    """The recorded breakers, read again when something was recorded, and now and then in case
+    that was not heard."""
 
-    def __init__(self, applications: Applications, listener: Listener) -> None:
+    def __init__(
+        self,
+        applications: Applications,
+        listener: Listener,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._operations = applications.operations
-        self._known: dict[str, Circuit | None] = {}
+        self._clock = clock
+        self._known: dict[str, tuple[float, Circuit.Changed | None]] = {}
         listener.subscribe(channel_of(applications.operations), self._forget)
 
     def retry_after_seconds(self, name: str) -> int | None:
-        """For how long a service is left alone; None when calls are let through."""
-        circuit = self._circuit(name)
-        if circuit is None or circuit.status is not CircuitStatus.OPEN:
+        """For how long a service is left alone; None when calls are let through, or one may be
+        as a trial."""
+        latest = self._latest_change(name)
+        if latest is None or latest.state is not CircuitStatus.OPEN:
             return None
-        if circuit.next_retry_time is None:
+        if latest.next_retry_time is None:
             return None
-        wait = circuit.next_retry_time - self._operations.clock.now()
-        return max(ceil(wait.total_seconds()), 1)
+        wait = latest.next_retry_time - self._operations.clock.now()
+        seconds = ceil(wait.total_seconds())
+        return seconds if seconds > 0 else None
 
-    def _circuit(self, name: str) -> Circuit | None:
-        if name not in self._known:
-            self._known[name] = self._operations.circuit(name)
-        return self._known[name]
+    def _latest_change(self, name: str) -> Circuit.Changed | None:
+        """What was read before a piece of news goes into the dictionary that the news did away
+        with."""
+        known, now = self._known, self._clock()
+        read_at, latest = known.get(name, (-inf, None))
+        if now - read_at >= READ_AGAIN_SECONDS:
+            latest = self._operations.latest_change(name)
+            known[name] = (now, latest)
+        return latest
 
     def _forget(self, _payload: str) -> None:
-        self._known.clear()
+        self._known = {}
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,8 @@ class Calls:
         }
 
     def _commit_position(self, rows: int = 0) -> None:
-        values = {"payment_id": uuid4(), "status": "running", "updated_at": datetime.now(UTC)}
+        now = datetime.now(UTC)
+        values = {"payment_id": uuid4(), "status": "running", "created_at": now, "updated_at": now}
         self._recorder.insert_events(
             [],
             tracking=Tracking(LEADER, next(self._positions)),

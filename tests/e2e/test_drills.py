@@ -87,6 +87,7 @@ def test_a_flapping_gateway_is_left_alone_and_tried_again_until_it_stays_well(
             threading.Event().wait(0.4)
         settle_all(home, ids)
         until(lambda: is_closed_by_real_work(home))
+        assert "OPEN" in states(home)
         check_history(states(home))
 
 

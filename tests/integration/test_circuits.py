@@ -10,7 +10,7 @@ import pytest
 
 from application.circuit_breaker import CircuitBreakerConfig, EventDrivenCircuitBreaker
 from interface.clock import SystemClock
-from system.breaker_metrics import fleet_metrics, forget_old_metrics
+from system.breaker_metrics import fleet_figures, forget_old_metrics
 from system.circuits import Circuits
 from system.listener import Listener
 from system.persistence.postgres import PostgresPersistence
@@ -42,12 +42,12 @@ def circuits_of(persistence: PostgresPersistence, process: str) -> Iterator[Circ
 
 
 def shown(persistence: PostgresPersistence) -> set[str]:
-    return set(fleet_metrics(persistence, SystemClock().now()))
+    return set(fleet_figures(persistence, SystemClock().now()))
 
 
 def recorded(circuits: Circuits, breaker: EventDrivenCircuitBreaker) -> str | None:
-    circuit = circuits._operations.circuit(str(breaker))
-    return circuit.status.value if circuit else None
+    circuit = circuits._operations.latest_change(str(breaker))
+    return circuit.state.value if circuit else None
 
 
 def test_a_host_that_is_met_later_is_kept_in_step_with_other_processes(
@@ -95,7 +95,7 @@ def test_metrics_of_a_process_that_was_killed_are_removed_after_a_day(
     with persistence.connection() as connection:
         for process, age in (("dead", timedelta(days=2)), ("alive", timedelta(hours=1))):
             connection.execute(
-                "INSERT INTO breaker_metrics VALUES (%s, 'callback:x', '{}', '{}', %s)",
+                "INSERT INTO breaker_metrics VALUES (%s, 'callback:x', '{}', NULL, %s)",
                 (process, now - age),
             )
         forget_old_metrics(persistence, now)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -36,7 +37,8 @@ def events(*versions: int, of: UUID = AGGREGATE) -> list[StoredEvent]:
 
 def saga_row(number: int, status: str = "running") -> Upsert:
     """A row of a view."""
-    values = {"payment_id": AGGREGATE, "status": status, "updated_at": "2026-01-01T00:00:00Z"}
+    moment = datetime(2026, 1, 1, tzinfo=UTC)
+    values = {"payment_id": AGGREGATE, "status": status, "created_at": moment, "updated_at": moment}
     return Upsert(SAGAS_VIEW.name, (UUID(int=number),), values)
 
 

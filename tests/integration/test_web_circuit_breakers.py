@@ -188,11 +188,11 @@ def test_a_breaker_may_have_any_hosts_name(home: House, name: str) -> None:
 @pytest.mark.parametrize("role", ["read", "write"])
 @pytest.mark.parametrize("action", ["force-open", "reset"])
 def test_only_an_admin_may_move_a_breaker(home: House, role: str, action: str) -> None:
-    before = home.recorded()["Operations"]
+    before = changes(home)
     answer = operate(Api(home.url, SECRETS[role]), action)
     assert answer.status_code == 403
     assert answer.json()["code"] == "forbidden"
-    assert home.recorded()["Operations"] == before
+    assert changes(home) == before
 
 
 def test_an_operator_opens_and_closes_a_breaker(home: House) -> None:
@@ -208,12 +208,34 @@ def test_an_operator_opens_and_closes_a_breaker(home: House) -> None:
     assert (last.actor, last.metadata.user_id) == ("admin", "admin")
 
 
-def test_what_already_is_so_is_recorded_once(home: House) -> None:
+def test_forced_open_again_it_waits_a_full_time_again_in_all_processes(home: House) -> None:
     before = len(changes(home))
-    answers = [operate(home.api, "force-open") for _ in range(3)]
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.json()["nextRetryTime"] for answer in answers}) == 1
-    assert changes(home)[before:] == ["circuit_breaker.opened"]
+    with process(home.settings) as other:
+        other.start()
+        first, last = (operate(home.api, "force-open").json()["nextRetryTime"] for _ in range(2))
+        assert moment(first) < moment(last)
+        until(lambda: other.breaker.next_retry_time == moment(last))
+    assert changes(home)[before:] == ["circuit_breaker.opened"] * 2
+
+
+def test_what_an_operator_did_is_recorded_with_the_settings_of_the_breaker(home: House) -> None:
+    for action in ("reset", "force-open", "reset"):
+        operate(home.api, action)
+        last = home.events_of("Operations")[-1]
+        assert (last.actor, last.configuration) == ("admin", CONFIGURATION)
+
+
+def test_the_last_failure_of_any_worker_is_shown_before_the_breaker_opens(
+    database_url: str,
+) -> None:
+    with house(database_url, create_wait_ms=0) as home:
+        home.customer.behave(status=503)
+        began = datetime.now(UTC)
+        home.api.created()
+        until(lambda: home.api.get(PAYTABS).json()["metrics"]["failedRequests"])
+        shown = home.api.get(PAYTABS).json()
+        assert shown["state"] == "CLOSED"
+        assert began < moment(shown["lastFailureTime"]) <= datetime.now(UTC)
 
 
 def test_while_it_is_open_a_payment_is_taken_at_once_and_says_when_to_look_again(

@@ -75,11 +75,13 @@ def test_the_feed_is_filtered_by_type_aggregate_and_correlation(
 ) -> None:
     of_type = feed(api, type="payment.processing", limit=100)
     assert {event["type"] for event in of_type} == {"payment.processing"}
-    of_correlation = feed(api, correlationId=payment["correlationId"], limit=100)
-    assert {event["correlationId"] for event in of_correlation} == {payment["correlationId"]}
-    assert {"Payment", "PaymentSaga", "GatewayCall"} <= {
-        event["aggregateType"] for event in of_correlation
-    }
+
+    def of_correlation() -> list[dict[str, Any]]:
+        return feed(api, correlationId=payment["correlationId"], limit=100)
+
+    kinds = {"Payment", "PaymentSaga", "GatewayCall"}
+    until(lambda: kinds <= {event["aggregateType"] for event in of_correlation()})
+    assert {event["correlationId"] for event in of_correlation()} == {payment["correlationId"]}
     both = feed(api, type="payment.processing", aggregateId=payment["paymentId"])
     assert len(both) == 1
 

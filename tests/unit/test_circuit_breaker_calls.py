@@ -4,7 +4,8 @@ import asyncio
 import gc
 import inspect
 import threading
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, Mock
@@ -12,7 +13,7 @@ from unittest.mock import AsyncMock, Mock
 import pytest
 
 from application.circuit_breaker import CircuitOpenError, EventDrivenCircuitBreaker
-from tests.unit.circuit_breaker_kit import Bench, GatewayDown, bench, raising
+from tests.unit.circuit_breaker_kit import Bench, GatewayDown, OurMistake, bench, raising
 
 
 async def add_async(a: int, b: int) -> int:
@@ -358,3 +359,94 @@ def test_an_unnamed_breaker_takes_the_name_of_its_function() -> None:
     b.breaker.decorate(add_async)
     assert b.breaker.name == b.breaker.config.name == "add_async"
     assert isinstance(b.breaker, EventDrivenCircuitBreaker)
+
+
+@pytest.mark.parametrize("which", ["is_failure", "is_neutral", "is_timeout"])
+def test_a_predicate_that_fails_hides_no_error_and_keeps_no_place(
+    which: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(_kind: object, _error: object) -> bool:
+        raise RuntimeError("the predicate broke")
+
+    b = bench(**{which: broken}, max_concurrent_requests=1)
+    b.breaker.follow("HALF_OPEN")
+    b.fail(1, GatewayDown())
+    assert b.breaker.metrics().failed_requests == 1
+    assert b.breaker.state == "OPEN"
+    assert "the predicate broke" in caplog.text
+
+
+class TestAsyncGeneratorsBothWays:
+    @staticmethod
+    def ways(b: Bench) -> list[Callable[[], AsyncGenerator[Any, Any]]]:
+        heard: list[object] = []
+
+        async def session() -> AsyncGenerator[object, object]:
+            try:
+                heard.append((yield "first"))
+                heard.append((yield "second"))
+            except GatewayDown as error:
+                heard.append(error)
+                raise
+            except OurMistake:
+                yield "third"
+
+        b.heard = heard  # type: ignore[attr-defined]
+        return [b.breaker(session), partial(b.breaker.call_async_generator, session)]
+
+    @pytest.mark.parametrize("way", [0, 1])
+    def test_what_is_sent_arrives(self, way: int) -> None:
+        b = bench()
+        run = self.ways(b)[way]
+
+        async def talk() -> None:
+            items = run()
+            assert await items.asend(None) == "first"
+            assert await items.asend("hello") == "second"
+            with pytest.raises(StopAsyncIteration):
+                await items.asend("bye")
+
+        asyncio.run(talk())
+        assert b.heard == ["hello", "bye"]  # type: ignore[attr-defined]
+        assert b.breaker.metrics().successful_requests == 1
+
+    @pytest.mark.parametrize("way", [0, 1])
+    def test_what_is_thrown_in_arrives(self, way: int) -> None:
+        b = bench()
+        run = self.ways(b)[way]
+
+        async def talk() -> None:
+            items = run()
+            await anext(items)
+            assert await items.athrow(OurMistake()) == "third"
+            await items.aclose()
+
+        asyncio.run(talk())
+        assert b.breaker.metrics().total_requests == 0
+
+    @pytest.mark.parametrize("way", [0, 1])
+    def test_a_body_that_fails_under_a_guarded_context_manager_is_a_failure(self, way: int) -> None:
+        b = bench()
+        run = self.ways(b)[way]
+
+        async def use() -> None:
+            async with asynccontextmanager(run)():  # type: ignore[arg-type]
+                raise GatewayDown
+
+        with pytest.raises(GatewayDown):
+            asyncio.run(use())
+        assert isinstance(b.heard[0], GatewayDown)  # type: ignore[attr-defined]
+        assert b.breaker.metrics().failed_requests == 1
+
+    @pytest.mark.parametrize("way", [0, 1])
+    def test_a_body_that_is_cancelled_under_one_counts_nowhere(self, way: int) -> None:
+        b = bench()
+        run = self.ways(b)[way]
+
+        async def use() -> None:
+            async with asynccontextmanager(run)():  # type: ignore[arg-type]
+                raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(use())
+        assert b.breaker.metrics().total_requests == 0

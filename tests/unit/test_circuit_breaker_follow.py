@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from tests.unit.circuit_breaker_kit import bench
+from tests.unit.circuit_breaker_kit import OurMistake, bench
 
 
 def test_an_opening_elsewhere_opens_it_without_another_event() -> None:
@@ -120,3 +120,57 @@ def test_an_unknown_state_is_refused() -> None:
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         bench().breaker.follow("OPEN", next_retry_time=datetime(2026, 1, 1))
+
+
+def test_a_change_after_the_wall_clock_was_set_back_is_newer_all_the_same() -> None:
+    b = bench()
+    b.breaker.force_open()
+    b.time.ms -= 3_600_000
+    b.breaker.reset()
+    opened, closed = (change.changed_at for change in b.changes)
+    assert closed > opened
+
+
+def test_a_change_after_news_from_a_clock_ahead_is_newer_all_the_same() -> None:
+    b = bench()
+    ahead = b.time.wall() + timedelta(hours=1)
+    b.breaker.follow("OPEN", changed_at=ahead)
+    b.breaker.reset()
+    assert b.changes[0].changed_at > ahead
+
+
+def test_a_closing_by_an_operator_ends_a_pause_and_empties_the_window() -> None:
+    b = bench()
+    b.fail(3)
+    b.fail(1, OurMistake(retry_after_ms=5_000))
+    b.breaker.follow("CLOSED", changed_at=b.time.wall())
+    assert b.refused().retry_after_ms == 5_000
+    b.breaker.follow("CLOSED", changed_at=b.time.wall() + timedelta(1), by_operator=True)
+    b.fail(3)
+    assert b.breaker.state == "CLOSED"
+    assert b.changes == []
+
+
+def test_a_change_of_its_own_that_was_not_recorded_gives_way_to_what_was() -> None:
+    b = bench()
+    b.breaker.force_open()
+    recorded_at = b.time.wall() - timedelta(seconds=1)
+    [own] = b.changes
+    assert b.breaker.follow("CLOSED", changed_at=recorded_at, instead_of=own.changed_at)
+    assert b.breaker.state == "CLOSED"
+    assert b.breaker.follow("OPEN", changed_at=recorded_at + timedelta(milliseconds=1))
+
+
+def test_a_newer_change_of_its_own_does_not_give_way() -> None:
+    b = bench()
+    b.breaker.force_open()
+    b.breaker.reset()
+    first, _second = b.changes
+    recorded_at = b.time.wall() - timedelta(seconds=1)
+    assert not b.breaker.follow("OPEN", changed_at=recorded_at, instead_of=first.changed_at)
+    assert b.breaker.state == "CLOSED"
+
+
+def test_a_wall_clock_without_a_zone_is_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        bench(wall_clock=lambda: datetime(2026, 1, 1))

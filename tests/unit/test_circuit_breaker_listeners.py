@@ -1,5 +1,6 @@
 """What listeners are told, in which order, and what they may do (contract 8)."""
 
+import asyncio
 import logging
 import threading
 from datetime import timedelta
@@ -8,7 +9,7 @@ import pytest
 
 from application.breaker_listeners import PENDING_MAX
 from application.circuit_breaker import EventDrivenCircuitBreaker, StateChange
-from tests.unit.circuit_breaker_kit import bench
+from tests.unit.circuit_breaker_kit import bench, raising
 
 
 def test_one_event_comes_per_transition() -> None:
@@ -158,3 +159,19 @@ def test_changes_that_nobody_hears_are_logged_once_too_many_wait(
         b.breaker.force_open()
     assert len(heard) == PENDING_MAX + 1
     assert "A listener hangs" in caplog.text
+
+
+def test_a_listener_that_is_cancelled_is_no_matter_of_the_caller() -> None:
+    heard: list[StateChange] = []
+    b = bench(on_state_change=[raising(asyncio.CancelledError()), heard.append])
+    b.fail(4)
+    assert len(heard) == 1
+
+
+def test_ctrl_c_in_a_listener_reaches_the_caller_and_spoils_nothing() -> None:
+    heard: list[StateChange] = []
+    b = bench(on_state_change=[heard.append, raising(KeyboardInterrupt())])
+    for act in (b.breaker.force_open, b.breaker.reset):
+        with pytest.raises(KeyboardInterrupt):
+            act()
+    assert [change.new_state for change in heard] == ["OPEN", "CLOSED"]

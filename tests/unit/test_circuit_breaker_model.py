@@ -187,8 +187,9 @@ class BreakerAgainstModel(RuleBasedStateMachine):
     @rule()
     def an_operator_opens_it(self) -> None:
         model = self.model
-        waiting = max(model.pause_ms, model.retry_ms) > model.now_ms
-        if not (model.state == "OPEN" and waiting):
+        if model.state == "OPEN":
+            model.retry_ms = model.now_ms + RESET_MS
+        else:
             model.go("OPEN")
         self.bench.breaker.force_open()
 

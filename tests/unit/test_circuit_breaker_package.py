@@ -57,3 +57,7 @@ def test_the_failures_in_the_window_and_the_last_one_are_shown() -> None:
 def test_its_text_is_its_name() -> None:
     assert str(bench().breaker) == "paytabs"
     assert str(bench(name=None).breaker) == "unnamed_CircuitBreaker"
+
+
+def test_its_attributes_are_few_enough_to_be_read_fast() -> None:
+    assert len(vars(bench().breaker)) < 30

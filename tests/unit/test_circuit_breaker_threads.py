@@ -2,8 +2,10 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from itertools import pairwise
+
+import pytest
 
 from application.circuit_breaker import (
     CircuitBreakerConfig,
@@ -129,3 +131,34 @@ def test_blocks_of_many_threads_keep_apart() -> None:
 
     race(8, blocks)
     assert b.breaker.metrics().successful_requests == 8 * 200 * 2
+
+
+def failing_as_it_is_closed() -> Generator[int, None, None]:
+    try:
+        yield 1
+    finally:
+        raise GatewayDown
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_generator_that_the_garbage_collector_closes_under_the_lock_is_settled_later() -> None:
+    b = bench()
+    abandoned = [b.breaker.call_generator(failing_as_it_is_closed) for _ in range(4)]
+    assert [next(generator) for generator in abandoned] == [1, 1, 1, 1]
+
+    def clock() -> float:
+        abandoned.clear()
+        return b.time.monotonic()
+
+    b.breaker._clock = clock
+    failed = threading.Event()
+
+    def look() -> None:
+        b.breaker.metrics()
+        if b.breaker.metrics().failed_requests == 4:
+            failed.set()
+
+    threading.Thread(target=look, daemon=True).start()
+    assert failed.wait(10)
+    assert b.breaker.state == "OPEN"
+    assert [change.new_state for change in b.changes] == ["OPEN"]

@@ -72,3 +72,9 @@ def test_a_value_out_of_range_is_refused_by_the_name_of_its_field(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{field} must be .*{expected}"):
         replace(CircuitBreakerConfig(), **{field: value})
+
+
+@pytest.mark.parametrize("field", ["timeout_ms", "error_threshold", "window_ms"])
+def test_a_number_too_large_for_a_float_is_refused_like_any_other(field: str) -> None:
+    with pytest.raises(ValueError, match=field):
+        CircuitBreakerConfig(**{field: 10**400})

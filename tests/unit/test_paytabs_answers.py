@@ -218,6 +218,11 @@ def test_a_rate_limit_says_how_long_to_wait(headers: dict[str, str], wait_ms: in
     assert outcome.retry_after_ms == wait_ms
 
 
+def test_a_sick_gateway_may_say_when_to_come_back() -> None:
+    outcome = page(example("error_invalid"), 503, Retry_After="7")
+    assert outcome == Unknown("the gateway answered HTTP 503", retry_after_ms=7_000)
+
+
 def test_a_rate_limit_needs_no_json() -> None:
     outcome = page_outcome(Answer(429, {"Retry-After": "3"}, b"<html>"), SALE, encrypted=True)
     assert isinstance(outcome, Refused)

@@ -460,6 +460,18 @@ def test_an_unresolved_name_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> Non
     assert unknown(client.refund(REFUND)).startswith("not sent: ")
 
 
+def test_a_time_out_is_told_from_other_trouble(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway.behave = lambda _handler: gateway.closing.wait(10)
+    lost = gateway.client(total_timeout_seconds=0.2).refund(REFUND)
+    assert isinstance(lost, Unknown)
+    assert lost.is_timeout
+    refused = PayTabsClient(config(base_url="http://127.0.0.1:1")).refund(REFUND)
+    assert isinstance(refused, Unknown)
+    assert not refused.is_timeout
+
+
 def test_a_connect_timeout_was_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     def timed_out(*args: object, **kwargs: object) -> None:
         raise TimeoutError("timed out")

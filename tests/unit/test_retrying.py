@@ -86,3 +86,26 @@ def test_a_budget_never_saves_up_more_than_its_limit() -> None:
     for _ in range(1000):
         budget.earn()
     assert sum(budget.spend() for _ in range(1000)) == BUDGET_MAX
+
+
+def test_a_repetition_that_is_not_made_costs_nothing() -> None:
+    gateway = Gateway(*[Unknown("time-out")] * 1000)
+    once_more = retrying([], attempts_max=2)
+    for _ in range(10):
+        once_more(gateway)
+    assert gateway.calls == 20
+
+
+def test_the_gateway_is_not_asked_again_before_it_wants_to_be() -> None:
+    waits: list[float] = []
+    gateway = Gateway(Unknown("HTTP 503", retry_after_ms=3_000), Unknown("time-out"))
+    assert retrying(waits)(gateway) == Succeeded()
+    assert waits == [3.0, 0.4]
+
+
+def test_a_gateway_that_wants_to_be_left_alone_past_the_deadline_is_not_asked_again() -> None:
+    waits: list[float] = []
+    outcome = Unknown("HTTP 503", retry_after_ms=60_000)
+    gateway = Gateway(outcome)
+    assert retrying(waits, deadline_ms=30_000)(gateway) == outcome
+    assert (gateway.calls, waits) == (1, [])
