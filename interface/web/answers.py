@@ -213,6 +213,16 @@ class PositionAnswer(Answer):
     state: Literal["running", "stale", "never_run"]
 
 
+class RebuildAnswer(Answer):
+    """How far a rebuild has come; neither running nor interrupted: there is none."""
+
+    projection: str
+    is_running: bool
+    is_interrupted: bool
+    position: Annotated[int, Field(ge=0, description="So many events are taken in.")]
+    total: Annotated[int, Field(ge=0, description="So many there are to take in.")]
+
+
 class ParkedEventAnswer(Answer):
     """An event set aside for one follower."""
 

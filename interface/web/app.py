@@ -13,6 +13,7 @@ from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
+from interface.web.description import SECURITY_SCHEMES
 from interface.web.event_streams import EventStreams, Feed
 from interface.web.events import events
 from interface.web.health import health
@@ -65,7 +66,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app = PaySagaApp(
         __name__,
         info=Info(title="PaySaga", version="1"),
-        security_schemes={"apiKey": {"type": "http", "scheme": "bearer"}},
+        security_schemes=SECURITY_SCHEMES,
         validation_error_callback=validation_problem,
         validation_error_model=ProblemAnswer,
         doc_ui=False,
@@ -104,7 +105,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.register_api(circuit_breakers)
     app.register_api(notifications)
     app.register_api(webhooks)
-    app.register_blueprint(way_back)
+    app.register_api(way_back)
     app.register_api(confirmations)
     app.register_api(projections)
     app.register_api(parked_events)

@@ -11,6 +11,7 @@ from interface.web.models import (
     ClientModel,
     Model,
     OptionalBody,
+    PageQuery,
     SearchText,
     ShortText,
     WebAddress,
@@ -77,12 +78,10 @@ class InstalmentPath(ContractPath):
     number: int = Field(ge=1, le=INSTALMENTS_MAX)
 
 
-class ContractListQuery(Model):
+class ContractListQuery(PageQuery):
     """Which contracts; without a filter all, newest first."""
 
     payee_id: SearchText | None = None
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
 
 
 class EarningsQuery(Model):

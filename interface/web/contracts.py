@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -33,15 +34,10 @@ from interface.web.contract_models import (
     EarningsQuery,
     InstalmentPath,
 )
-from interface.web.documents import (
-    cursor_of,
-    json_response,
-    list_document,
-    next_action_document,
-    place_of,
-)
+from interface.web.documents import json_response, list_document, next_action_document
 from interface.web.models import NoMembers
 from interface.web.operation_ids import by_view
+from interface.web.pages import page_of
 from interface.web.problems import Problem
 from interface.web.requests import needs
 
@@ -89,14 +85,12 @@ def _new(body: CreateContract) -> NewContract:
 @needs(Role.READ)
 def list_contracts(query: ContractListQuery) -> Response:
     """List contracts, newest first"""
-    place = place_of(query.cursor) if query.cursor else None
-    rows = web().contract_queries.list(query.limit + 1, place, query.payee_id)
-    page = rows[: query.limit]
-    found = web().applications.contracts.get_many([row["aggregate_id"] for row in page])
-    documents = _documents([found[row["aggregate_id"]] for row in page])
-    last = page[-1] if len(rows) > query.limit else None
-    cursor = cursor_of(last["created_at"], last["aggregate_id"]) if last else None
-    return json_response(list_document(documents, cursor))
+    find = partial(web().contract_queries.list, payee_id=query.payee_id)
+    page = page_of(query, find, ("created_at", "aggregate_id"))
+    ids = [row["aggregate_id"] for row in page.rows]
+    found = web().applications.contracts.get_many(ids)
+    documents = _documents([found[contract_id] for contract_id in ids])
+    return json_response(list_document(documents, page.next_cursor))
 
 
 @contracts.get("/contracts/<string:contract_id>", responses={200: ContractAnswer})

@@ -8,6 +8,22 @@ from interface.web.problems import KINDS
 
 Document = dict[str, Any]
 
+SECURITY_SCHEMES: Document = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The secret of an API key. Its role, `read`, `write` or `admin`, decides "
+        "what it may do.",
+    },
+    "signature": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Signature",
+        "description": "HMAC-SHA256 of the raw body under the profile's server key, in hex.",
+    },
+}
+"""What shows that a request may be made: by a merchant, and by the gateway."""
+
 PROBLEM_SCHEMA = {"$ref": "#/components/schemas/ProblemAnswer"}
 TEXT: Document = {"type": "string"}
 
@@ -34,6 +50,13 @@ PREFER: Document = {
     "schema": TEXT,
     "example": "respond-async",
 }
+LAST_EVENT_ID: Document = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The position of the last event that was seen: what comes behind it is sent.",
+    "schema": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
+    "example": 1440,
+}
 ANSWER_HEADERS: Document = {
     "X-Correlation-Id": {"schema": TEXT, "description": "What belongs to this request."},
 }
@@ -53,6 +76,8 @@ OF_PAYMENT = (
 )
 """What can be done with a payment, from any answer that shows it."""
 
+OF_WEBHOOK = ("getWebhook", "replayWebhook")
+OF_CONFIRMATION = ("getConfirmation", "redeliverConfirmation")
 OF_CONTRACT = ("getContract", "cancelContract", "getContractEarnings")
 
 LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
@@ -70,6 +95,21 @@ LINKS: dict[str, tuple[tuple[str, ...], str, str]] = {
         "$response.body#/data/0/paymentId",
     ),
     "listBreakers": (("getBreaker",), "name", "$response.body#/data/0/name"),
+    "receiveNotification": (OF_WEBHOOK, "webhook_id", "$response.body#/webhookId"),
+    "getWebhook": (OF_WEBHOOK, "webhook_id", "$response.body#/webhookId"),
+    "replayWebhook": (OF_WEBHOOK, "webhook_id", "$response.body#/webhookId"),
+    "listWebhooks": (OF_WEBHOOK, "webhook_id", "$response.body#/data/0/webhookId"),
+    "getConfirmation": (OF_CONFIRMATION, "confirmation_id", "$response.body#/confirmationId"),
+    "redeliverConfirmation": (OF_CONFIRMATION, "confirmation_id", "$response.body#/confirmationId"),
+    "listConfirmations": (
+        OF_CONFIRMATION,
+        "confirmation_id",
+        "$response.body#/data/0/confirmationId",
+    ),
+    "listEvents": (("getEvent",), "event_id", "$response.body#/data/0/id"),
+    "listPaymentEvents": (("getEvent",), "event_id", "$response.body#/data/0/id"),
+    "rebuildProjection": (("getRebuild",), "name", "$response.body#/projection"),
+    "getRebuild": (("rebuildProjection",), "name", "$response.body#/projection"),
     "listParkedEvents": (
         ("retryParkedEvent", "skipParkedEvent"),
         "parked_id",
@@ -84,9 +124,6 @@ def described(document: Document) -> Document:
     complete = deepcopy(document)
     components = complete.setdefault("components", {})
     components["responses"] = {_name(status): _problem(status) for status in STATUSES}
-    components["securitySchemes"]["apiKey"]["description"] = (
-        "The secret of an API key. Its role, `read`, `write` or `admin`, decides what it may do."
-    )
     for path, methods in complete["paths"].items():
         for method, operation in methods.items():
             _complete(operation, path, method)
@@ -98,8 +135,10 @@ STATUSES = sorted({kind.status for kind in KINDS.values()})
 
 
 def _complete(operation: Document, path: str, method: str) -> None:
-    changes = method == "post"
-    is_create = operation["operationId"] == "createPayment"
+    name = operation["operationId"]
+    is_keyed = {"apiKey": []} in operation.setdefault("security", [])
+    changes = method == "post" and is_keyed
+    is_create = name == "createPayment"
     if "description" in operation:
         operation["description"] = operation["description"].replace("<br/>", " ").strip()
     parameters = operation.setdefault("parameters", [])
@@ -108,23 +147,35 @@ def _complete(operation: Document, path: str, method: str) -> None:
         parameters.append(IDEMPOTENCY_KEY)
     if is_create:
         parameters.append(PREFER)
-    for status, answer in operation["responses"].items():
-        if status.startswith("2"):
-            headers = answer.setdefault("headers", {})
-            headers |= ANSWER_HEADERS | ({"Idempotent-Replayed": REPLAYED} if changes else {})
-            headers |= {"Location": LOCATION} if operation["operationId"] in CREATES else {}
-            headers |= {"Retry-After": RETRY_AFTER} if is_create else {}
-            answer["links"] = _links(operation["operationId"])
-    for status in _refusals(path, changes=changes, has_body="requestBody" in operation):
-        operation["responses"][str(status)] = {"$ref": f"#/components/responses/{_name(status)}"}
+    if name == "streamEvents":
+        parameters.append(LAST_EVENT_ID)
+    answers = {code: operation["responses"][code] for code in operation["responses"] if code < "4"}
+    for answer in answers.values():
+        headers = answer.setdefault("headers", {})
+        headers |= ANSWER_HEADERS | ({"Idempotent-Replayed": REPLAYED} if changes else {})
+        headers |= {"Location": LOCATION} if name in CREATES else {}
+        headers |= {"Retry-After": RETRY_AFTER} if is_create else {}
+        answer["links"] = _links(name)
+    has_body = "requestBody" in operation
+    refusals = _refusals(path, changes=changes, has_body=has_body) if is_keyed else _unkeyed(path)
+    operation["responses"] = answers | {
+        str(status): {"$ref": f"#/components/responses/{_name(status)}"} for status in refusals
+    }
 
 
 def _refusals(path: str, *, changes: bool, has_body: bool) -> list[int]:
-    """The statuses with which an operation may be refused."""
+    """The statuses with which an operation that needs an API key may be refused."""
     found = [400, 401, 403, 413, 422, 429, 500, 503]
     found += [404] if "{" in path else []
     found += [409] if changes else []
     found += [415] if has_body else []
+    return sorted(found)
+
+
+def _unkeyed(path: str) -> list[int]:
+    """The same for one that needs none: it takes any form of body, as often as it comes."""
+    found = [400, 401, 409, 413, 500, 503]
+    found += [404] if "{" in path else []
     return sorted(found)
 
 

@@ -1,10 +1,8 @@
 """Payments, sagas, webhooks and lists as the API shows them (contract 4)."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from flask import Response
 
@@ -15,8 +13,6 @@ from domain.payment_saga import PaymentSaga
 from domain.payment_terms import Refund
 from domain.saga_steps import SagaStatus, StepState, steps_of
 from interface.json_text import write_json
-from interface.web.problems import invalid
-from system.persistence.payment_queries import Place
 from system.projections.payments_view import payment_row, refund_rows
 from system.projections.sagas_view import shown_status
 
@@ -184,22 +180,3 @@ def list_document(
     """A page of a list (contract 3), with how many there are in all when that was asked for."""
     page: Document = {"data": documents, "nextCursor": next_cursor}
     return page if total is None else {**page, "total": total}
-
-
-def cursor_of(created_at: datetime, last_id: UUID) -> str:
-    """Where to go on after the thing with this time and id."""
-    place = f"{timestamp(created_at)}|{last_id}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def place_of(cursor: str) -> Place:
-    """The place that a cursor stands for.
-
-    Raises:
-        Problem: it is not one that we gave out.
-    """
-    try:
-        moment, _, row_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
-        return Place(datetime.fromisoformat(moment), UUID(row_id))
-    except ValueError:
-        raise invalid("/cursor", "send the nextCursor of an earlier answer as it came") from None

@@ -12,7 +12,9 @@ from application.journal import Link
 from interface.settings import Role
 from interface.web.context import web
 from interface.web.documents import json_response, list_document
+from interface.web.journal_answers import EntryAnswer, EntryList, VerdictAnswer
 from interface.web.models import EventPath, FeedQuery, StreamQuery, VerifyQuery
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem, invalid
 from interface.web.requests import needs
 from system.journal_check import Broken, JournalCheck
@@ -20,6 +22,24 @@ from system.persistence.journal_queries import EntryFilter
 
 RETRY_AFTER_SECONDS = 5
 POSITION_MAX = 2**63 - 1
+POSITION_DIGITS_MAX = len(str(POSITION_MAX))
+
+STREAM = {
+    "description": "Events as they come; here is one of them.",
+    "content": {
+        "text/event-stream": {
+            "schema": {
+                "type": "object",
+                "properties": {
+                    "id": {"type": "string", "description": "The position."},
+                    "event": {"type": "string", "description": "The type."},
+                    "data": {"type": "string", "description": "The envelope in one line."},
+                },
+                "required": ["id", "event", "data"],
+            }
+        }
+    },
+}
 
 events = APIBlueprint(
     "events",
@@ -27,13 +47,14 @@ events = APIBlueprint(
     url_prefix="/v1",
     abp_tags=[Tag(name="events", description="The journal: every event, in one order")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 _one_check = threading.Lock()
 """A check keeps a processor busy: a process makes one at a time."""
 
 
-@events.get("/events")
+@events.get("/events", responses={200: EntryList})
 @needs(Role.READ)
 def list_events(query: FeedQuery) -> Response:
     """List all events, oldest first
@@ -54,7 +75,7 @@ def _wanted(query: StreamQuery) -> EntryFilter:
     )
 
 
-@events.get("/events/<uuid:event_id>")
+@events.get("/events/<uuid:event_id>", responses={200: EntryAnswer})
 @needs(Role.READ)
 def get_event(path: EventPath) -> Response:
     """Show one event"""
@@ -65,7 +86,7 @@ def get_event(path: EventPath) -> Response:
     return json_response(document)
 
 
-@events.get("/events/stream")
+@events.get("/events/stream", responses={200: STREAM})
 @needs(Role.READ)
 def stream_events(query: StreamQuery) -> Response:
     """Listen to events as they come (server-sent events)
@@ -91,13 +112,18 @@ def stream_events(query: StreamQuery) -> Response:
 def _begin(query: StreamQuery) -> int:
     given = request.headers.get("Last-Event-ID")
     if given is not None:
-        if not given.isascii() or not given.isdecimal() or int(given[:20]) > POSITION_MAX:
-            raise invalid("/Last-Event-ID", "send the id of an event of the stream as it came")
-        return int(given)
+        return _position(given)
     return web().feed.head() if query.after is None else query.after
 
 
-@events.get("/journal/verify")
+def _position(given: str) -> int:
+    is_number = given.isascii() and given.isdecimal() and len(given) <= POSITION_DIGITS_MAX
+    if not is_number or int(given) > POSITION_MAX:
+        raise invalid("/Last-Event-ID", "send the id of an event of the stream as it came")
+    return int(given)
+
+
+@events.get("/journal/verify", responses={200: VerdictAnswer})
 @needs(Role.ADMIN)
 def verify_journal(query: VerifyQuery) -> Response:
     """Prove that no event was altered, removed, inserted or cut off

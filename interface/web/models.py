@@ -83,7 +83,7 @@ def _without_nul(value: str) -> str:
 
 
 def _as_time(value: Any) -> Any:
-    if isinstance(value, str) and not RFC_3339.match(value):
+    if not isinstance(value, str) or not RFC_3339.match(value):
         raise ValueError("expected a time with its zone, such as 2026-01-31T12:00:00Z")
     return value
 
@@ -173,12 +173,37 @@ class RefundPayment(OptionalBody):
     reason: ShortText | None = Field(None, description="It is kept with the refund.")
 
 
+class PageQuery(Model):
+    """Which page of a list."""
+
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=255)
+
+
 class PaymentPath(Model):
     """Which payment."""
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
     payment_id: UUID
+
+
+class ReturnForm(Model):
+    """What the gateway sends along with a customer who comes back (PayTabs, section 7.3); it may
+    add to it. Nothing is believed of it."""
+
+    model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
+
+    cart_id: str = ""
+    tran_ref: str = ""
+    resp_status: str = ""
+    resp_code: str = ""
+    resp_message: str = ""
+    acquirer_message: str = ""
+    acquirer_rrn: str = Field("", alias="acquirerRRN")
+    customer_email: str = ""
+    token: str = ""
+    signature: str = Field("", description="When it is there it must be the gateway's.")
 
 
 class WebhookPath(Model):
@@ -189,16 +214,14 @@ class WebhookPath(Model):
     webhook_id: UUID
 
 
-class WebhookQuery(Model):
+class WebhookQuery(PageQuery):
     """Which webhooks to list; without a filter all of them, newest first."""
 
     status: WebhookStatus | None = None
     payment_id: UUID | None = None
     transaction_ref: SearchText | None = None
-    received_from: AwareDatetime | None = None
-    received_to: AwareDatetime | None = None
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
+    received_from: Time | None = None
+    received_to: Time | None = None
 
 
 class ConfirmationPath(Model):
@@ -209,19 +232,17 @@ class ConfirmationPath(Model):
     confirmation_id: UUID
 
 
-class ConfirmationListQuery(Model):
+class ConfirmationListQuery(PageQuery):
     """Which confirmations to list; without a filter all, newest first."""
 
     payment_id: UUID | None = None
     status: ConfirmationStatus | None = None
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
 
 
 class RedeliverFailed(Model):
     """Since when (RFC 3339): what failed then or later is told again."""
 
-    since: AwareDatetime
+    since: Time
 
 
 class BreakerPath(Model):
@@ -289,7 +310,7 @@ class PastQuery(Model):
         return self
 
 
-class ListQuery(Model):
+class ListQuery(PageQuery):
     """What to list; without a filter everything, newest first."""
 
     status: PaymentStatus | None = None
@@ -301,17 +322,13 @@ class ListQuery(Model):
     q: Annotated[SearchText, StringConstraints(min_length=1)] | None = Field(
         None, description="Text in the description or in the client's name or e-mail."
     )
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
     total: bool = Field(False, description="Also count them all, which takes its time.")
 
 
-class SagaQuery(Model):
+class SagaQuery(PageQuery):
     """Which sagas to list; those of the newest payments first."""
 
     status: SagaStatus | None = None
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
 
 
 class ParkedQuery(Model):

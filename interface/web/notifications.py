@@ -18,13 +18,17 @@ from interface.paytabs.cards import mask_card_numbers
 from interface.web.context import web
 from interface.web.documents import json_response
 from interface.web.incidents import note_wrong_signature
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import whole_body
+from interface.web.webhook_answers import NotificationTaken
 
 notifications = APIBlueprint(
     "notifications",
     __name__,
     abp_tags=[Tag(name="webhooks", description="Notifications from the gateway")],
+    abp_security=[{"signature": []}],
+    operation_id_callback=by_view,
 )
 
 KEPT_HEADERS = ("Content-Type", "User-Agent", "Content-Length")
@@ -32,8 +36,31 @@ KEPT_HEADERS = ("Content-Type", "User-Agent", "Content-Length")
 
 HEADER_LENGTH_MAX = 256
 
+BODY = {
+    "description": "What the gateway says of a transaction, as it writes it; any JSON object is "
+    "taken.",
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"type": "object"},
+            "example": {
+                "tran_ref": "TST2632787633131",
+                "tran_type": "Sale",
+                "cart_id": "1bb8f709-3904-4152-93a7-cadb763cec10-a1",
+                "cart_currency": "SAR",
+                "cart_amount": "149.50",
+                "payment_result": {"response_status": "A", "response_code": "G12345"},
+            },
+        }
+    },
+}
 
-@notifications.post(f"/v1/webhooks/{PROVIDER_PAYTABS}")
+
+@notifications.post(
+    f"/v1/webhooks/{PROVIDER_PAYTABS}",
+    responses={200: NotificationTaken},
+    openapi_extensions={"requestBody": BODY},
+)
 def receive_notification() -> Response:
     """Take a notification from PayTabs
 

@@ -1,6 +1,7 @@
 """Payments over HTTP: create, show, list, cancel, and what happened to them (contract 4)."""
 
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,11 +21,9 @@ from interface.settings import Role
 from interface.web.answers import EventList, PaymentAnswer, PaymentList, RefundAnswer, SagaAnswer
 from interface.web.context import web
 from interface.web.documents import (
-    cursor_of,
     json_response,
     list_document,
     payment_document,
-    place_of,
     refund_document,
     row_document,
     saga_document,
@@ -40,6 +39,7 @@ from interface.web.models import (
     RefundPayment,
 )
 from interface.web.operation_ids import by_view
+from interface.web.pages import page_of
 from interface.web.problems import Problem
 from interface.web.requests import body_fingerprint, needs, prefers_async
 from system.event_status import event_statuses
@@ -126,13 +126,10 @@ def list_payments(query: ListQuery) -> Response:
         created_to=query.created_to,
         text=query.q,
     )
-    place = place_of(query.cursor) if query.cursor else None
-    rows = web().queries.list(wanted, query.limit + 1, place)
-    page = rows[: query.limit]
-    last = page[-1] if len(rows) > query.limit else None
-    next_cursor = cursor_of(last["created_at"], last["payment_id"]) if last else None
+    page = page_of(query, partial(web().queries.list, wanted), ("created_at", "payment_id"))
+    documents = [row_document(row) for row in page.rows]
     total = web().queries.count(wanted) if query.total else None
-    return json_response(list_document([row_document(row) for row in page], next_cursor, total))
+    return json_response(list_document(documents, page.next_cursor, total))
 
 
 @payments.post("/<uuid:payment_id>/cancel", responses={200: PaymentAnswer})

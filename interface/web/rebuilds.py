@@ -10,9 +10,11 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import camel_case
 from interface.settings import Role
+from interface.web.answers import RebuildAnswer
 from interface.web.context import web
 from interface.web.documents import json_response
 from interface.web.models import NoMembers, ProjectionPath
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import needs
 from system.rebuild import Rebuild, RebuildRefused, rebuild_state, rebuildable
@@ -25,10 +27,11 @@ rebuilds = APIBlueprint(
     url_prefix="/v1/projections",
     abp_tags=[Tag(name="projections", description="The followers of the event logs")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 
-@rebuilds.post("/<name>/rebuild")
+@rebuilds.post("/<name>/rebuild", responses={202: RebuildAnswer})
 @needs(Role.ADMIN)
 def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     """Make a read model anew from the events while the service runs
@@ -44,7 +47,7 @@ def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     return json_response({**state, "isRunning": True}, 202)
 
 
-@rebuilds.get("/<name>/rebuild")
+@rebuilds.get("/<name>/rebuild", responses={200: RebuildAnswer})
 @needs(Role.READ)
 def get_rebuild(path: ProjectionPath) -> Response:
     """Show how far a rebuild has come

@@ -5,7 +5,8 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 from eventsourcing.application import AggregateNotFoundError
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import redirect, render_template, request, url_for
+from flask_openapi3 import APIBlueprint, Tag
 from werkzeug.wrappers import Response as BaseResponse
 
 from domain.gateway_report import PROVIDER_PAYTABS
@@ -15,10 +16,19 @@ from domain.payment_terms import PaymentStatus
 from interface.paytabs import verify_form
 from interface.web.context import web
 from interface.web.incidents import note_wrong_signature
+from interface.web.models import PaymentPath, ReturnForm
+from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import whole_body
 
-way_back = Blueprint("way_back", __name__, template_folder="templates")
+way_back = APIBlueprint(
+    "way_back",
+    __name__,
+    url_prefix=f"/v1/return/{PROVIDER_PAYTABS}",
+    template_folder="templates",
+    abp_tags=[Tag(name="way back", description="Where customers come from the hosted page")],
+    operation_id_callback=by_view,
+)
 
 OPEN = frozenset({PaymentStatus.INITIATED, PaymentStatus.PROCESSING})
 LOOK = "look"
@@ -26,12 +36,45 @@ LOOK = "look"
 LOOKS_MAX = 20
 LOOK_AGAIN_SECONDS = 3
 
+PAGE = {
+    "description": "A page that says how the payment stands.",
+    "content": {"text/html": {"schema": {"type": "string"}}},
+}
+ONWARDS = {
+    "description": "To the payment's `redirectUrl`, with `paymentId` and `status` added.",
+    "headers": {"Location": {"schema": {"type": "string", "format": "uri"}}},
+}
+FORM = {
+    "content": {"application/x-www-form-urlencoded": {"schema": ReturnForm.model_json_schema()}}
+}
 
-@way_back.route(f"/v1/return/{PROVIDER_PAYTABS}/<uuid:payment_id>", methods=["GET", "POST"])
-def come_back(payment_id: UUID) -> BaseResponse | str:
-    """The browser comes back from the hosted page, perhaps before the gateway has told us: then
-    the saga asks earlier, within its limits. Nothing is settled here: a browser is no witness.
-    Goes on to the payment's `redirectUrl`, or shows a plain page."""
+
+@way_back.get("/<uuid:payment_id>", responses={200: PAGE, 303: ONWARDS})
+def come_back(path: PaymentPath, query: ReturnForm) -> BaseResponse | str:
+    """Come back from the hosted page
+
+    For the customer's browser: needs no API key. Settles nothing, but the saga asks the gateway
+    earlier. A `signature` that comes along must be the gateway's.
+    """
+    return _onwards(path.payment_id)
+
+
+@way_back.post(
+    "/<uuid:payment_id>",
+    responses={200: PAGE, 303: ONWARDS},
+    openapi_extensions={"requestBody": FORM},
+)
+def come_back_by_form(path: PaymentPath) -> BaseResponse | str:
+    """Come back from the hosted page by form
+
+    The same, as the gateway sends the browser over HTTPS.
+    """
+    return _onwards(path.payment_id)
+
+
+def _onwards(payment_id: UUID) -> BaseResponse | str:
+    """The browser may come before the gateway has told us: then the saga asks earlier, within its
+    limits. Nothing is settled here: a browser is no witness."""
     _require_good_form()
     payment = web().applications.payments.get(payment_id)
     if payment.status in OPEN:

@@ -1,5 +1,6 @@
 """Webhooks over HTTP, for operators: list, show, and have the saga told again (contract 5)."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,16 +13,13 @@ from domain.event import PaySagaAggregate
 from domain.webhook import Webhook
 from interface.settings import Role
 from interface.web.context import web
-from interface.web.documents import (
-    cursor_of,
-    json_response,
-    list_document,
-    place_of,
-    webhook_document,
-)
+from interface.web.documents import json_response, list_document, webhook_document
 from interface.web.models import NoMembers, WebhookPath, WebhookQuery
+from interface.web.operation_ids import by_view
+from interface.web.pages import page_of
 from interface.web.problems import Problem
 from interface.web.requests import needs
+from interface.web.webhook_answers import WebhookAnswer, WebhookList
 from system.event_status import event_statuses
 from system.persistence.webhook_queries import WebhookFilter
 
@@ -31,13 +29,14 @@ webhooks = APIBlueprint(
     url_prefix="/v1/webhooks",
     abp_tags=[Tag(name="webhooks", description="Notifications from the gateway")],
     abp_security=[{"apiKey": []}],
+    operation_id_callback=by_view,
 )
 
 CONTENT = ("payload", "signature", "headers")
 """What of a notification is shown in full, as in its event `webhook.received`."""
 
 
-@webhooks.get("")
+@webhooks.get("", responses={200: WebhookList})
 @needs(Role.READ)
 def list_webhooks(query: WebhookQuery) -> Response:
     """List webhooks, newest first"""
@@ -48,22 +47,20 @@ def list_webhooks(query: WebhookQuery) -> Response:
         received_from=query.received_from,
         received_to=query.received_to,
     )
-    place = place_of(query.cursor) if query.cursor else None
-    rows = web().webhook_queries.list(wanted, query.limit + 1, place)
-    page = rows[: query.limit]
-    last = page[-1] if len(rows) > query.limit else None
-    next_cursor = cursor_of(last["received_at"], last["webhook_id"]) if last else None
-    return json_response(list_document([webhook_document(row) for row in page], next_cursor))
+    find = partial(web().webhook_queries.list, wanted)
+    page = page_of(query, find, ("received_at", "webhook_id"))
+    documents = [webhook_document(row) for row in page.rows]
+    return json_response(list_document(documents, page.next_cursor))
 
 
-@webhooks.get("/<uuid:webhook_id>")
+@webhooks.get("/<uuid:webhook_id>", responses={200: WebhookAnswer})
 @needs(Role.READ)
 def get_webhook(path: WebhookPath) -> Response:
     """Show a webhook: what came, and what became of it"""
     return json_response(_document(path.webhook_id))
 
 
-@webhooks.post("/<uuid:webhook_id>/replay")
+@webhooks.post("/<uuid:webhook_id>/replay", responses={200: WebhookAnswer})
 @needs(Role.ADMIN)
 def replay_webhook(path: WebhookPath, body: NoMembers) -> Response:
     """Have the saga told again what a webhook says
