@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -217,6 +218,17 @@ def test_the_same_callback_again_has_no_second_effect(home: House, payment: dict
         "webhook.repeated",
         "webhook.repeated",
     ]
+
+
+def test_repetitions_that_come_all_at_once_are_all_answered_200(
+    home: House, payment: dict[str, Any]
+) -> None:
+    body = callback(payment)
+    with ThreadPoolExecutor(20) as gateway:
+        answers = list(gateway.map(home.notify, [body] * 40))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["webhookId"] for answer in answers}) == 1
+    home.api.saga_becomes(payment["paymentId"], "completed")
 
 
 def test_a_reworded_callback_about_the_same_money_has_no_second_effect(
