@@ -19,7 +19,7 @@ from domain.payment_saga import PaymentSaga
 from domain.saga_decider import HURRIES_MAX
 from interface.paytabs import sign_form
 from interface.web.way_back import LOOKS_MAX
-from tests.e2e.house import Api, House, house_on, until
+from tests.e2e.house import GOOD_CARD, Api, House, house_on, until
 from tests.integration.simulator_merchant import KEY
 
 WAIT_SECONDS = 10
@@ -166,6 +166,29 @@ def test_a_callback_without_a_cart_is_known_by_the_transaction_before_it(
         callback(payment, cart_id="", tran_ref=settled, previous_tran_ref=payment["transactionRef"])
     )
     home.api.becomes(payment["paymentId"], "completed")
+
+
+def test_a_callback_without_our_cart_is_known_by_any_earlier_transaction_of_its_payment(
+    home: House,
+) -> None:
+    payment = home.api.created(captureMethod="manual")
+    authorization = payment["transactionRef"]
+    home.customer.behave(callback="normal")
+    home.customer.pay(authorization, GOOD_CARD)
+    home.api.becomes(payment["paymentId"], "authorized")
+    home.api.capture(payment["paymentId"])
+    captured = home.api.becomes(payment["paymentId"], "completed")
+    assert captured["transactionRef"] != authorization
+    listed_by_reference(home, captured)
+    released = callback(
+        payment,
+        cart_id="by hand",
+        tran_ref=f"TST{uuid4().int % 10**13:013}",
+        tran_type="Release",
+        previous_tran_ref=authorization,
+    )
+    webhook_id = home.notify(released).json()["webhookId"]
+    assert webhook_events(home, webhook_id)[0].payment_id == UUID(payment["paymentId"])
 
 
 def test_the_token_of_a_card_is_stored_nowhere(home: House, payment: dict[str, Any]) -> None:
