@@ -1,6 +1,7 @@
 """The log of notifications that gateways sent us."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from uuid import UUID, uuid5
 
@@ -48,8 +49,19 @@ class Webhooks(EventLog[Webhook]):
         try:
             self.record(webhook)
         except IntegrityError:
-            self.change(webhook_id, lambda webhook: _see_again(webhook, digest, payment_id))
+            self._see_again(webhook_id, digest, payment_id)
         return webhook_id
+
+    def _see_again(self, webhook_id: UUID, body_digest: str, payment_id: UUID | None) -> None:
+        """In a burst of repetitions some are not recorded: what they say is, and it is answered."""
+
+        def decide(webhook: Webhook) -> None:
+            webhook.see_again(body_digest)
+            if payment_id is not None:
+                webhook.match(payment_id)
+
+        with suppress(IntegrityError):
+            self.change(webhook_id, decide)
 
     def _received(
         self,
@@ -105,9 +117,3 @@ def webhook_id_of(said: GatewayReport | Unreadable, body_digest: str) -> UUID:
     amount = written(said.amount) if said.amount else ""
     what = (*said.identity, amount, said.cart_id, said.previous_ref or "")
     return uuid5(WEBHOOK_NAMESPACE, "|".join(what))
-
-
-def _see_again(webhook: Webhook, body_digest: str, payment_id: UUID | None) -> None:
-    webhook.see_again(body_digest)
-    if payment_id is not None:
-        webhook.match(payment_id)

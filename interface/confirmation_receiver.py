@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import (
+    EmptyWebhookSecretError,
+    Webhook,
+    WebhookVerificationError,
+)
 
 HOST = "127.0.0.1"
 PATH = "/callback"
 BODY_BYTES_MAX = 1_048_576
+DIGITS_MAX = 15
 REQUEST_SECONDS_MAX = 10
 CALLS_MAX = 16
 
@@ -56,7 +61,7 @@ class ConfirmationReceiver:
         *,
         status: int = 200,
     ) -> None:
-        self._verifiers = [Webhook(secret) for secret in secrets]
+        self._verifiers = list(map(_verifier, secrets))
         self._on_message = on_message
         self._status = status
         self._lock = threading.Lock()
@@ -104,7 +109,8 @@ class ConfirmationReceiver:
 
             def do_POST(self) -> None:
                 length = self.headers.get("Content-Length", "")
-                is_fit = length.isascii() and length.isdigit() and int(length) <= BODY_BYTES_MAX
+                is_number = length.isascii() and length.isdigit() and len(length) <= DIGITS_MAX
+                is_fit = is_number and int(length) <= BODY_BYTES_MAX
                 if not is_fit or not receiver._places.acquire(blocking=False):
                     self.close_connection = True
                     self._answer(503 if is_fit else 413)
@@ -127,3 +133,10 @@ class ConfirmationReceiver:
                 """Keeps quiet: messages are told by `on_message`."""
 
         return Handler
+
+
+def _verifier(secret: str) -> Webhook:
+    try:
+        return Webhook(secret)
+    except EmptyWebhookSecretError as error:
+        raise ValueError(str(error)) from None

@@ -12,6 +12,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 
 from application.confirmations import RESPONSE_BODY_LENGTH_MAX, Delivery
 from interface.callback_address import AddressRefused, CallbackAddress, IpAddress
+from interface.paytabs.cards import mask_card_numbers
 from interface.paytabs.deadline import DeadlineAdapter, deadline_at
 
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -139,8 +140,8 @@ class _PinnedAdapter(DeadlineAdapter):
 
 
 def _beginning_of(response: requests.Response) -> str | None:
-    """As much of the body as is kept, and no more is read. The status says what came of the
-    attempt: a body that does not come, or breaks off, changes nothing about that."""
+    """As much of the body as is kept, card numbers masked; no more is read. The status says what
+    came of the attempt: a body that does not come, or breaks off, changes nothing about that."""
     read = b""
     try:
         while len(read) < RESPONSE_BODY_LENGTH_MAX:
@@ -150,7 +151,7 @@ def _beginning_of(response: requests.Response) -> str | None:
             read += piece
     except (HTTPError, OSError, ValueError):
         pass
-    return read.decode("utf-8", "replace") or None
+    return mask_card_numbers(read.decode("utf-8", "replace")) or None
 
 
 def _is_unconnected(error: requests.RequestException) -> bool:

@@ -210,11 +210,13 @@ def _note_refused_key(reason: str, name: str | None) -> None:
 
 
 def _event_context() -> EventContext:
+    """Without an API key nobody is believed about who they are."""
+    key: KnownKey | None = g.api_key
     metadata = Metadata(
         correlation_id=g.correlation_id,
-        source="api" if g.api_key else "gateway",
-        user_id=_header("X-User-Id") or (g.api_key.name if g.api_key else None),
-        session_id=_header("X-Session-Id"),
+        source="api" if key else "gateway",
+        user_id=(_header("X-User-Id") or key.name) if key else None,
+        session_id=_header("X-Session-Id") if key else None,
         ip_address=request.remote_addr,
         user_agent=mask_card_numbers(_header("User-Agent") or "") or None,
         trace_id=g.trace_id,

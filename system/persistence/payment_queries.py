@@ -70,6 +70,16 @@ NEWEST = SQL(
 )
 """Looked through first for a text: a word that many have is found there at once."""
 
+OF_TRANSACTION = """
+SELECT payment_id FROM (
+    SELECT payment_id, created_at AS known_at, 1 AS rank FROM view_payments
+    WHERE transaction_ref = ANY(%(refs)s)
+    UNION ALL
+    SELECT payment_id, received_at, 2 FROM view_webhooks
+    WHERE transaction_ref = ANY(%(refs)s) AND payment_id IS NOT NULL
+) AS found ORDER BY rank, known_at LIMIT 1
+"""
+
 
 class PaymentQueries:
     """Queries on the view of payments; it may be some milliseconds behind the events."""
@@ -103,13 +113,10 @@ class PaymentQueries:
 
     @reconnecting
     def payment_of(self, transaction_refs: Collection[str]) -> UUID | None:
-        """The payment whose transaction at the gateway has one of these references."""
+        """The payment whose transaction at the gateway has one of these references, or of which
+        a webhook about such a transaction spoke: a payment shows its latest one only."""
         with self._persistence.connection() as connection:
-            row = connection.execute(
-                "SELECT payment_id FROM view_payments WHERE transaction_ref = ANY(%s) "
-                "ORDER BY created_at LIMIT 1",
-                (sorted(transaction_refs),),
-            ).fetchone()
+            row = connection.execute(OF_TRANSACTION, {"refs": sorted(transaction_refs)}).fetchone()
         return row["payment_id"] if row else None
 
 

@@ -24,7 +24,7 @@ from system.following import Following
 from system.handlers import handlers
 from system.payment_finder import PaymentFinder
 from system.persistence.memory import MemoryClientKeys, MemoryPersistence
-from system.persistence.tables import PAYMENTS_VIEW
+from system.persistence.tables import PAYMENTS_VIEW, WEBHOOKS_VIEW
 from system.testing.gateway_double import GatewayDouble
 from system.testing.merchant_double import MerchantDouble
 from system.testing.time_and_ids import SeededIds, VirtualClock
@@ -141,8 +141,11 @@ class SystemUnderTest:
             )
 
     def _payment_with(self, transaction_refs: Collection[str]) -> UUID | None:
-        rows = self.persistence.tables.rows[PAYMENTS_VIEW.name]
-        known = {row.get("transaction_ref"): payment_id for (payment_id,), row in rows.items()}
+        """See `PaymentQueries.payment_of`."""
+        rows = self.persistence.tables.rows
+        webhooks, payments = rows[WEBHOOKS_VIEW.name].values(), rows[PAYMENTS_VIEW.name].items()
+        known = {row["transaction_ref"]: row["payment_id"] for row in webhooks if row["payment_id"]}
+        known |= {row.get("transaction_ref"): payment_id for (payment_id,), row in payments}
         return next((known[ref] for ref in sorted(transaction_refs) if ref in known), None)
 
     def replay_webhook(self, webhook_id: UUID, actor: str = "operator") -> None:

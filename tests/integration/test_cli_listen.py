@@ -91,8 +91,9 @@ def test_a_message_that_was_changed_is_refused(listener: Listener) -> None:
     wait_until(lambda: "Missing required headers" in listener.said, "it is told")
 
 
-def test_a_body_that_is_too_long_is_not_read(listener: Listener) -> None:
-    headers = {"Content-Length": str(2**40)}
+@pytest.mark.parametrize("length", [str(2**40), "9" * 5000], ids=["long", "absurd"])
+def test_a_body_that_is_too_long_is_not_read(listener: Listener, length: str) -> None:
+    headers = {"Content-Length": length}
     answer = requests.post(listener.url, headers=headers, timeout=10)
     assert answer.status_code == 413
 
@@ -115,6 +116,8 @@ def test_without_a_secret_it_says_where_to_get_one(tmp_path: Path) -> None:
     assert "PAYSAGA_CONFIRMATION_SECRET" in result.output
 
 
-def test_a_secret_that_is_none_is_told() -> None:
-    result = run("listen", "--port", "0", env={"PAYSAGA_CONFIRMATION_SECRET": "whsec_="})
+@pytest.mark.parametrize("secret", ["whsec_é", "whsec_"])
+def test_a_secret_that_is_none_is_told(secret: str) -> None:
+    result = run("listen", "--port", "0", env={"PAYSAGA_CONFIRMATION_SECRET": secret})
     assert result.exit_code == 1
+    assert result.output.startswith("PAYSAGA_CONFIRMATION_SECRET: ")

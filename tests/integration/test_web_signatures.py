@@ -89,6 +89,17 @@ def test_a_signature_that_is_not_right_is_refused_and_recorded(
     assert event.ip_address == "127.0.0.1"
 
 
+def test_who_has_no_api_key_is_not_believed_to_be_anybody(home: House) -> None:
+    headers = {"X-User-Id": "admin 4111111111111111", "X-Session-Id": "4111111111111111"}
+    for signature in ("0" * 64, GOOD):
+        home.app.test_client().post(
+            "/v1/webhooks/paytabs", data=BODY, headers={"Signature": signature, **headers}
+        )
+    for name in ("Operations", "Webhooks"):
+        metadata = home.events_of(name)[-1].metadata
+        assert (metadata.user_id, metadata.session_id) == (None, None)
+
+
 def test_two_signature_headers_are_refused(home: House) -> None:
     answer = home.app.test_client().post(
         "/v1/webhooks/paytabs", data=BODY, headers=[("Signature", GOOD), ("Signature", "0" * 64)]

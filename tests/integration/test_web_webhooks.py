@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -18,7 +19,7 @@ from domain.payment_saga import PaymentSaga
 from domain.saga_decider import HURRIES_MAX
 from interface.paytabs import sign_form
 from interface.web.way_back import LOOKS_MAX
-from tests.e2e.house import Api, House, house_on, until
+from tests.e2e.house import GOOD_CARD, Api, House, house_on, until
 from tests.integration.simulator_merchant import KEY
 
 WAIT_SECONDS = 10
@@ -167,6 +168,29 @@ def test_a_callback_without_a_cart_is_known_by_the_transaction_before_it(
     home.api.becomes(payment["paymentId"], "completed")
 
 
+def test_a_callback_without_our_cart_is_known_by_any_earlier_transaction_of_its_payment(
+    home: House,
+) -> None:
+    payment = home.api.created(captureMethod="manual")
+    authorization = payment["transactionRef"]
+    home.customer.behave(callback="normal")
+    home.customer.pay(authorization, GOOD_CARD)
+    home.api.becomes(payment["paymentId"], "authorized")
+    home.api.capture(payment["paymentId"])
+    captured = home.api.becomes(payment["paymentId"], "completed")
+    assert captured["transactionRef"] != authorization
+    listed_by_reference(home, captured)
+    released = callback(
+        payment,
+        cart_id="by hand",
+        tran_ref=f"TST{uuid4().int % 10**13:013}",
+        tran_type="Release",
+        previous_tran_ref=authorization,
+    )
+    webhook_id = home.notify(released).json()["webhookId"]
+    assert webhook_events(home, webhook_id)[0].payment_id == UUID(payment["paymentId"])
+
+
 def test_the_token_of_a_card_is_stored_nowhere(home: House, payment: dict[str, Any]) -> None:
     token = "2C4652BF67A3EA33C6B590FE658078BD"
     answer = home.notify(callback(payment, token=token, customer_ref="ali@example.com"))
@@ -217,6 +241,17 @@ def test_the_same_callback_again_has_no_second_effect(home: House, payment: dict
         "webhook.repeated",
         "webhook.repeated",
     ]
+
+
+def test_repetitions_that_come_all_at_once_are_all_answered_200(
+    home: House, payment: dict[str, Any]
+) -> None:
+    body = callback(payment)
+    with ThreadPoolExecutor(20) as gateway:
+        answers = list(gateway.map(home.notify, [body] * 40))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.json()["webhookId"] for answer in answers}) == 1
+    home.api.saga_becomes(payment["paymentId"], "completed")
 
 
 def test_a_reworded_callback_about_the_same_money_has_no_second_effect(

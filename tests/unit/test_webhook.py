@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import GatewayNotification, Unreadable
 from application.payments import NewPayment
@@ -107,6 +108,18 @@ def test_of_what_is_not_understood_only_the_same_bytes_are_the_same(change: dict
         first = s.receive(said)
         assert s.receive(said) == first
         assert s.receive(replace(said, message="in other words")) != first
+
+
+def test_a_repetition_is_answered_though_others_are_always_quicker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def be_late(*_aggregates: Webhook, **_rows: Any) -> None:
+        raise IntegrityError("somebody else was quicker")
+
+    with SystemUnderTest() as s:
+        webhook_id = s.receive(report(cart_id="ORD-1001-a1"))
+        monkeypatch.setattr(s.applications.webhooks, "record", be_late)
+        assert s.receive(report(cart_id="ORD-1001-a1")) == webhook_id
 
 
 def test_a_webhook_of_an_unknown_payment_names_no_payment() -> None:
