@@ -132,13 +132,15 @@ class GatewayCallHandler:
 
 
 class SagaDeadlineHandler:
-    """Tells a saga that one of its deadlines has passed."""
+    """Tells a saga that one of its deadlines has passed: that it had was seen when the work was
+    claimed, whatever a clock that was put back since then says."""
 
     def __init__(self, applications: Applications) -> None:
         self._applications = applications
 
     def __call__(self, item: WorkItem) -> None:
-        with acting(item.context(self._applications.clock.now())):
+        now = max(self._applications.clock.now(), item.due_at)
+        with acting(item.context(now)):
             self._applications.sagas.reach_deadline(
                 item.aggregate_id, Deadline(item.detail or ""), rows=[item.done()]
             )
