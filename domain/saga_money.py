@@ -146,8 +146,9 @@ class SagaMoney:
             return
         fitting = [report for report in reports if self._doubt(call, report) is None]
         done = [report for report in fitting if report.status is TransactionStatus.AUTHORISED]
+        undecided = [report for report in fitting if not report.status.is_refusal]
         if fitting:
-            self._weigh(call, (done or fitting)[0])
+            self._weigh(call, (done or undecided or fitting)[0])
         elif reports:
             reason = self._doubt(call, reports[0]) or ""
             self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
@@ -179,11 +180,16 @@ class SagaMoney:
             self._done(call, report)
         elif report.status.is_refusal:
             self.refused(call, Failure("refused", report.message or report.status, report.code))
-        elif self._calls.queries_about(call) >= QUERIES_MAX:
-            self._park(call, f"the gateway still says {report.status}")
         else:
-            due_at = self._calls.now + self._timings.held_gap
-            self._calls.watch(call, report.transaction_ref, due_at)
+            detail = f"the gateway still says {report.status}"
+            self._watch(call, report.transaction_ref, detail)
+
+    def _watch(self, call: Call, transaction_ref: str, detail: str) -> None:
+        """Asks again in a day; after so many questions a person has to look, for `detail`."""
+        if self._calls.queries_about(call) >= QUERIES_MAX:
+            self._park(call, detail)
+        else:
+            self._calls.watch(call, transaction_ref, self._calls.now + self._timings.held_gap)
 
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it."""
@@ -287,7 +293,12 @@ class SagaMoney:
         return bool(reasons)
 
     def _not_found(self, call: Call) -> None:
-        """The gateway does not know it. Long enough afterwards that proves it never happened."""
+        """The gateway does not know it. Long enough afterwards that proves it never happened,
+        unless the gateway has known it before."""
+        seen_as = self._calls.seen_as(call)
+        if seen_as is not None:
+            self._watch(call, seen_as, f"the gateway knows nothing of {seen_as} any more")
+            return
         asked = self._calls.queries_about(call)
         lost_at = self._saga.answered.get(call.call_id, self._calls.now)
         proven_at = lost_at + self._timings.proof_after

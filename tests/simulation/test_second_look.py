@@ -1,14 +1,17 @@
 """Bugs that a reader found where the simulation was blind, each as a short story."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import Refusal, Refused, Unknown
-from domain.gateway_report import GatewayReport, TransactionKind
+from application.payment_gateway import Refusal, Refused, Succeeded, Unknown
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import Money, money
+from domain.saga_steps import SagaStatus
 from system.testing import SystemUnderTest
 
 HOUR = timedelta(hours=1)
@@ -59,3 +62,41 @@ def test_a_deadline_is_not_lost_when_the_clock_is_put_back_after_its_claim(
     s.wait(HOUR)
 
     assert s.payment(payment_id).status == "cancelled"
+
+
+def test_a_pending_refund_that_the_gateway_loses_sight_of_is_not_asked_for_again(
+    s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = paid(s)
+    s.gateway.follow_up_status = TransactionStatus.PENDING
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    [refund] = refunds(s, payment_id)
+
+    with monkeypatch.context() as blind:
+        blind.setattr(s.gateway, "query_transaction", lambda ref: Succeeded())
+        blind.setattr(s.gateway, "query_cart", lambda cart_id: Succeeded())
+        s.wait(3 * DAY)
+
+    assert refunds(s, payment_id) == [refund]
+    s.gateway.decide(refund.transaction_ref, is_done=True, silently=True)
+    s.wait(2 * DAY)
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+    assert s.gateway.net_of(payment_id) == Decimal("6.00")
+
+
+def test_of_two_attempts_in_one_cart_the_one_that_may_still_be_done_counts(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s)
+    s.gateway.follow_up_status = TransactionStatus.PENDING
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    refund_id = s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    [refund] = refunds(s, payment_id)
+    refused = replace(refund, transaction_ref="TST8888", status=TransactionStatus.DECLINED)
+    s.gateway.transactions["TST8888"] = refused
+
+    s.wait(HOUR)
+
+    assert s.payment(payment_id).refunds[refund_id].status == "pending"
