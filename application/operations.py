@@ -1,4 +1,4 @@
-"""The log of what operators and auditors watch: security events and the life of breakers."""
+"""The log of what operators and auditors watch: security events, breakers, and commands."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -11,13 +11,14 @@ from eventsourcing.persistence import IntegrityError
 from application.breaker_values import CircuitBreakerConfig, StateChange
 from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
+from domain.audit_entry import REFUSED, AuditEntry
 from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaySagaAggregate
 from domain.security_incident import SecurityIncident
 
 
 class Operations(EventLog[PaySagaAggregate]):
-    """Holds `SecurityIncident` and `Circuit`."""
+    """Holds `SecurityIncident`, `Circuit` and `AuditEntry`."""
 
     name = "Operations"
 
@@ -34,6 +35,20 @@ class Operations(EventLog[PaySagaAggregate]):
         )
         self.record(incident)
         return incident.id
+
+    def record_refusal(self, payment_id: UUID, actor: str, action: str, reason: str) -> None:
+        """Records for auditors that a command to a payment was refused, and with which code."""
+        self.record(
+            AuditEntry.record(
+                self.ids.uuid(),
+                payment_id=payment_id,
+                actor=actor,
+                action=action,
+                outcome=REFUSED,
+                changes={},
+                reason=reason,
+            )
+        )
 
     def latest_change(self, service_name: str) -> Circuit.Changed | None:
         """The change of a breaker that was recorded last, which says all about how it stands;

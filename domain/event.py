@@ -29,6 +29,7 @@ class PaymentEventType(StrEnum):
     PAYMENT_REFUND_REQUESTED = "payment.refund_requested"
     PAYMENT_REFUND_FAILED = "payment.refund_failed"
     PAYMENT_REFUNDED = "payment.refunded"
+    PAYMENT_AUDIT_LOG = "payment.audit_log"
     WEBHOOK_RECEIVED = "webhook.received"
     WEBHOOK_REPEATED = "webhook.repeated"
     WEBHOOK_MATCHED = "webhook.matched"

@@ -1,5 +1,6 @@
 """The metrics of a service's breakers over all processes."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -46,13 +47,18 @@ def fleet_figures(persistence: PostgresPersistence, now: datetime) -> dict[str, 
             " WHERE shown_at > %s",
             (now - STALE_AFTER,),
         ).fetchall()
-    by_name: dict[str, list[dict[str, Any]]] = {}
+    return merged_by_service(rows)
+
+
+def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, FleetFigures]:
+    """The rows of all processes as one for each service."""
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_name.setdefault(row["service_name"], []).append(row)
     return {name: _together(parts) for name, parts in by_name.items()}
 
 
-def _together(rows: list[dict[str, Any]]) -> FleetFigures:
+def _together(rows: list[Mapping[str, Any]]) -> FleetFigures:
     failed_at = [row["last_failure_time"] for row in rows if row["last_failure_time"]]
     return FleetFigures(_merged([row["metrics"] for row in rows]), max(failed_at, default=None))
 

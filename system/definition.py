@@ -35,6 +35,7 @@ PAYSAGA = System(
         [WebhooksFollower, PaymentSagasFollower, WebhooksFollower],
         [PaymentsFollower, ConfirmationsFollower, PaymentSagasFollower],
         [PaymentsFollower, ContractsFollower, PaymentsFollower],
+        [PaymentsFollower, OperationsFollower],
         [PaymentSagasFollower, OperationsFollower],
         [Gateway, OperationsFollower],
         [PaymentSagasFollower, Agenda],

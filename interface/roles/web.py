@@ -21,6 +21,7 @@ from interface.logging_setup import configure_logging
 from interface.roles.database_wait import told_database_errors, wait_for_database
 from interface.roles.lifetime import expected_parent, is_orphaned
 from interface.roles.patience import PatientWorker
+from interface.roles.shared_metrics import SharedMetrics
 from interface.roles.unreadable_requests import answer_with_problems
 from interface.serve.ports import check_port
 from interface.settings import Settings
@@ -78,12 +79,13 @@ class WebServer(BaseApplication):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._metrics = SharedMetrics(_memory_folder())
         super().__init__()  # type: ignore[no-untyped-call]
 
     def load_config(self) -> None:
         """See `gunicorn.app.base.BaseApplication`."""
         assert self.cfg is not None
-        for name, value in _options(self._settings).items():
+        for name, value in _options(self._settings, self._metrics).items():
             self.cfg.set(name, value)
 
     def load(self) -> Any:
@@ -120,7 +122,7 @@ def run_web(settings: Settings) -> None:
         WebServer(settings).run()
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def _options(settings: Settings, metrics: SharedMetrics) -> dict[str, Any]:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return {
         "bind": f"{host}:{settings.port}",
@@ -139,16 +141,21 @@ def _options(settings: Settings) -> dict[str, Any]:
         "loglevel": settings.log_level.lower(),
         "accesslog": None,
         "proc_name": "paysaga-web",
-        "worker_tmp_dir": _memory_folder(),
+        "worker_tmp_dir": str(_memory_folder()),
         "when_ready": _limit_stalling,
+        "pre_fork": metrics.pre_fork,
+        "post_fork": metrics.post_fork,
+        "child_exit": metrics.child_exit,
+        "on_exit": metrics.on_exit,
     }
 
 
-def _memory_folder() -> str:
-    """For the heartbeat files of gunicorn, whose writing must not wait for a busy disk."""
+def _memory_folder() -> Path:
+    """For the files of gunicorn's heartbeats and of metrics, whose writing must not wait for a
+    busy disk."""
     memory = Path("/dev/shm")  # noqa: S108
     usable = memory.is_dir() and os.access(memory, os.W_OK | os.X_OK)
-    return str(memory) if usable else tempfile.gettempdir()
+    return memory if usable else Path(tempfile.gettempdir())
 
 
 def _limit_stalling(arbiter: Arbiter) -> None:

@@ -8,6 +8,7 @@ from flask_openapi3 import Info, OpenAPI
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
 from interface.web.answers import ProblemAnswer
+from interface.web.audit import audit_refusal
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
@@ -16,6 +17,7 @@ from interface.web.event_streams import EventStreams, Feed
 from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
+from interface.web.metrics import serve_metrics
 from interface.web.notifications import notifications
 from interface.web.parked_events import parked_events
 from interface.web.payments import payments
@@ -90,7 +92,9 @@ def create_app(settings: Settings) -> PaySagaApp:
         feed=feed,
         streams=EventStreams(feed, listener, settings.web_threads),
     )
+    serve_metrics(app)
     app.before_request(begin)
+    app.after_request(audit_refusal)
     app.after_request(_add_headers)
     app.teardown_request(end)
     register_error_handlers(app)

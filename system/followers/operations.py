@@ -1,4 +1,5 @@
-"""Operations hear of what sagas could not believe, and of keys that the gateway refuses."""
+"""Operations hear of what sagas could not believe, of keys that the gateway refuses, and of what
+people and keys asked of payments."""
 
 from typing import Any
 from uuid import UUID, uuid5
@@ -9,14 +10,20 @@ from eventsourcing.system import ProcessApplication
 from application.event_log import Work
 from application.operations import Operations
 from application.payment_gateway import Refusal
+from domain.audit_entry import ACCEPTED, AuditEntry
+from domain.event import PaySagaAggregate
 from domain.gateway_call import GatewayCall
+from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.security_incident import SecurityIncident
 from system.followers.base import BatchFollower
 
+GIVEN_BY_SOMEBODY = "api"
+"""The source of events that a request with an API key recorded; followers name themselves."""
+
 
 class OperationsFollower(Operations, ProcessApplication[UUID], BatchFollower):
-    """Follows PaymentSagas and Gateway."""
+    """Follows Payments, PaymentSagas and Gateway."""
 
     name = "Operations"
 
@@ -52,3 +59,54 @@ class OperationsFollower(Operations, ProcessApplication[UUID], BatchFollower):
                     detail={"paymentId": str(event.payment_id), "message": event.message},
                 )
             )
+
+    @policy.register
+    def _(self, event: Payment.Initiated, work: Work) -> None:
+        changes = {"status": "initiated", "amount": event.amount}
+        _audit(work, event, event.originator_id, "create", changes)
+
+    @policy.register
+    def _(self, event: Payment.Cancelled, work: Work) -> None:
+        changes = {"status": "cancelled"}
+        _audit(work, event, event.originator_id, "cancel", changes, event.reason)
+
+    @policy.register
+    def _(self, event: Payment.CaptureRequested, work: Work) -> None:
+        _audit(work, event, event.originator_id, "capture", {"amount": event.amount})
+
+    @policy.register
+    def _(self, event: Payment.RefundRequested, work: Work) -> None:
+        changes = {"refundId": str(event.refund_id), "amount": event.amount}
+        _audit(work, event, event.originator_id, "refund", changes, event.reason)
+
+    @policy.register
+    def _(self, event: PaymentSaga.Resumed, work: Work) -> None:
+        changes = {"saga": event.status.value, "parked": event.parked_detail}
+        _audit(work, event, event.payment_id, "resume_saga", changes)
+
+    @policy.register
+    def _(self, event: PaymentSaga.CompensationStarted, work: Work) -> None:
+        changes = {"saga": "compensating"}
+        _audit(work, event, event.payment_id, "compensate_saga", changes, event.reason)
+
+
+def _audit(
+    work: Work,
+    event: PaySagaAggregate.Event,
+    payment_id: UUID,
+    action: str,
+    changes: dict[str, Any],
+    reason: str | None = None,
+) -> None:
+    if event.metadata.source == GIVEN_BY_SOMEBODY:
+        work.add(
+            AuditEntry.record(
+                uuid5(event.event_id, "audit"),
+                payment_id=payment_id,
+                actor=event.metadata.user_id or "unknown",
+                action=action,
+                outcome=ACCEPTED,
+                changes=changes,
+                reason=reason,
+            )
+        )

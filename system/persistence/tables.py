@@ -269,6 +269,27 @@ EARNINGS_VIEW = Table(
     indexes=("(contract_id, calculated_at)", "(payee_id, currency)"),
 )
 
+EVENT_COUNTS = Table(
+    name="event_counts",
+    key=("log", "topic", "reason", "le"),
+    columns={
+        "log": "text",
+        "topic": "text",
+        "reason": "text",
+        "le": "double precision",
+        "count": "bigint NOT NULL",
+        "seconds": "double precision NOT NULL",
+    },
+)
+"""How many events there are of a kind, and for the last ones of payments how long the payment took:
+`le` is the bound of the histogram's bucket, `seconds` the sum. See `system.event_counts`."""
+
+EVENT_COUNT_POSITIONS = Table(
+    name="event_count_positions",
+    key=("log",),
+    columns={"log": "text", "position": "bigint NOT NULL"},
+)
+
 TABLES = {
     table.name: table
     for table in (
@@ -277,6 +298,8 @@ TABLES = {
         CONFIRMATIONS_VIEW,
         CONTRACTS_VIEW,
         EARNINGS_VIEW,
+        EVENT_COUNTS,
+        EVENT_COUNT_POSITIONS,
         JOURNAL,
         PARKED,
         PAYMENTS_VIEW,

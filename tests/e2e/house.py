@@ -14,6 +14,7 @@ import psycopg
 import requests
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
+from domain.security_incident import SecurityIncident
 from interface.bootstrap import Worker
 from interface.paytabs import sign_body
 from interface.settings import Settings, load_settings
@@ -228,6 +229,11 @@ class House:
     def events_of(self, log: str) -> list[Any]:
         """Every event of a log, oldest first."""
         return list(self.context.applications.by_name[log].all())
+
+    def incidents(self) -> list[SecurityIncident.Recorded]:
+        """Every security event, oldest first."""
+        events = self.events_of("Operations")
+        return [event for event in events if isinstance(event, SecurityIncident.Recorded)]
 
     def notify(self, body: bytes, signature: str | None = None, **headers: str) -> Any:
         """Sends a callback as PayTabs does, signed unless told otherwise."""

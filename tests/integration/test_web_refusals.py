@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import requests
 
+from domain.audit_entry import REFUSED, AuditEntry
+from domain.security_incident import SecurityIncident
 from tests.e2e.house import ORDER, SECRETS, Api, House, house_on
 
 NOBODY = "7c1c8f3e-6f0a-4f0f-9f64-3a3f5d3f0b11"
 JSON = {"Content-Type": "application/json"}
+Kept = AuditEntry.Recorded | SecurityIncident.Recorded
 
 
 @pytest.fixture(scope="module")
@@ -24,10 +27,16 @@ def home(postgres_server: Any) -> Iterator[House]:
 
 @pytest.fixture
 def api(home: House) -> Iterator[Api]:
-    """An API at which every call must leave all logs as they are."""
+    """An API at which every call must leave all logs as they are, but for what is kept of the
+    refusal itself."""
     before = home.recorded()
+    kept_before = len(home.events_of("Operations"))
     yield home.api
-    assert home.recorded() == before
+    after = home.recorded() | {"Operations": before["Operations"]}
+    assert after == before
+    kept = home.events_of("Operations")[kept_before:]
+    assert all(isinstance(event, Kept) for event in kept), kept
+    assert all(event.outcome == REFUSED for event in kept if isinstance(event, AuditEntry.Recorded))
 
 
 def problem_of(answer: requests.Response, status: int, code: str) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def test_a_wrong_amount_is_not_believed_and_the_query_decides(
     home.notify(callback(payment, tran_total="1.00", cart_amount="1.00"))
     done = home.api.becomes(payment["paymentId"], "completed")
     assert done["amountCaptured"] == 149.5
-    doubted = [e for e in home.events_of("Operations") if e.kind == "gateway_report_doubted"]
+    doubted = [e for e in home.incidents() if e.kind == "gateway_report_doubted"]
     mine = [e for e in doubted if e.detail["paymentId"] == payment["paymentId"]]
     assert "1.00" in mine[0].detail["reason"]
     asked = [
@@ -291,11 +291,7 @@ def test_a_lie_about_an_unpaid_payment_leaves_it_waiting(
     )
     assert events[1].outcome == "doubted"
     assert home.api.payment(payment["paymentId"])["status"] == "processing"
-    until(
-        lambda: any(
-            e.detail.get("paymentId") == payment["paymentId"] for e in home.events_of("Operations")
-        )
-    )
+    until(lambda: any(e.detail.get("paymentId") == payment["paymentId"] for e in home.incidents()))
 
 
 def test_text_that_no_database_holds_does_not_stop_the_followers(

@@ -24,8 +24,10 @@ from domain.money import Money, money
 from domain.payment import Failure
 from domain.payment_saga import Call
 from domain.sealed import Sealed
+from interface.web.metrics import DURATION, REQUESTS, FleetCollector
 from interface.web.problems import KINDS
 from system.definition import PAYSAGA
+from system.figures import GAUGES, FleetFigures
 from system.followers.base import BatchFollower
 from system.testing import SystemUnderTest
 
@@ -71,6 +73,7 @@ LOG_OF_AGGREGATE = {
     "SecurityIncident": "Operations",
     "Contract": "Contracts",
     "Earnings": "Contracts",
+    "AuditEntry": "Operations",
     "Circuit": "Operations",
     "KeyedRequest": "Payments",
 }
@@ -179,6 +182,19 @@ def problems_table() -> str:
     return table(("code", "status", "title"), rows)
 
 
+def metrics_table() -> str:
+    """Every metric of `/metrics` with its type, labels and meaning."""
+    nothing = FleetFigures(gauges=[(gauges, ()) for gauges in GAUGES])
+    families: list[Any] = [REQUESTS, DURATION, *FleetCollector(nothing).collect()]
+    rows = []
+    for family in families:
+        [metric] = family.describe() if hasattr(family, "describe") else [family]
+        labels = ", ".join(f"`{name}`" for name in family._labelnames) or "none"
+        name = f"{metric.name}_total" if metric.type == "counter" else metric.name
+        rows.append((f"`{name}`", metric.type, labels, metric.documentation))
+    return table(("metric", "type", "labels", "meaning"), rows)
+
+
 def pipes() -> set[tuple[str, str]]:
     """Who follows whom: pairs of leader and follower (`system.definition.PAYSAGA`)."""
     return {(leader, name) for name, leaders in PAYSAGA.follows.items() for leader in leaders}
@@ -193,11 +209,13 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "events": events_table,
     "followers": followers_table,
+    "metrics": metrics_table,
     "problems": problems_table,
 }
 PAGES = {
     "events": DOCS / "payment-event-system.md",
     "followers": DOCS / "event-driven-architecture.md",
+    "metrics": DOCS / "monitoring-and-metrics.md",
     "problems": DOCS / "api-endpoints.md",
 }
 """On which page each table stands."""

@@ -109,6 +109,12 @@ def _everything_goes_wrong(s: SystemUnderTest) -> None:
     s.wait(timedelta(days=5))
 
 
+def _command_is_refused(s: SystemUnderTest) -> None:
+    payment_id = s.create_payment("10.00", "SAR", "Tea")
+    with s.acting("operator"):
+        s.applications.operations.record_refusal(payment_id, "shop", "capture", "forbidden")
+
+
 def _breaker_lives(s: SystemUnderTest) -> None:
     """Calls open, try and close a breaker; an operator opens and closes it again."""
     operations = s.applications.operations
@@ -167,6 +173,7 @@ def _told_late_and_again(s: SystemUnderTest) -> None:
 
 
 SPECIAL_STORIES = (
+    _command_is_refused,
     _told_late_and_again,
     _everything_goes_wrong,
     _breaker_lives,

@@ -1,0 +1,246 @@
+"""What Prometheus scrapes: the requests of this web's processes and figures of the whole fleet."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from itertools import accumulate
+from typing import TypeVar
+
+import structlog
+from eventsourcing.utils import resolve_topic
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from psycopg import Error as DatabaseError
+
+from domain.circuit import CircuitStatus
+from domain.payment import Payment
+from interface.roles.shared_metrics import FOLDER_VARIABLE
+from interface.web.context import WebContext
+from system.event_counts import BOUNDS, PARTIAL, EventCount
+from system.figures import Breaker, FleetFigures, fleet_figures
+
+K = TypeVar("K")
+
+log = structlog.get_logger(__name__)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+FIGURES_SECONDS = 3.0
+"""For so long the figures of the fleet are shown again: whoever asks more often learns no more and
+costs no more."""
+NO_ROUTE = "(none)"
+METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+
+REQUESTS = Counter(
+    "paysaga_http_requests",
+    "Requests answered, by the rule of their route.",
+    ["method", "route", "status"],
+    registry=None,
+)
+DURATION = Histogram(
+    "paysaga_http_request_duration_seconds",
+    "From the arrival of a request to its answer.",
+    ["method", "route"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+    registry=None,
+)
+
+REACHED = {
+    Payment.Initiated: "initiated",
+    Payment.Processing: "processing",
+    Payment.Authorized: "authorized",
+    Payment.Completed: "completed",
+    Payment.Failed: "failed",
+    Payment.Cancelled: "cancelled",
+    Payment.Refunded: "refunded",
+}
+"""The status that a payment has after an event; after a refund only if that was not partial."""
+
+BREAKER_FIGURES: Mapping[str, tuple[str, str, float]] = {
+    "breaker_error_ratio": ("errorRate", "Failed calls of the window, 0 to 1.", 100),
+    "breaker_slow_call_ratio": ("slowCallRate", "Slow calls of the window, 0 to 1.", 100),
+    "breaker_uptime_ratio": ("uptime", "Share of time not spent open, 0 to 1.", 100),
+    "breaker_calls_per_second": ("throughput", "Calls settled in the window.", 1),
+    "breaker_response_average_seconds": ("averageResponseTime", "Mean of the window.", 1000),
+    "breaker_response_p95_seconds": ("p95ResponseTime", "95th percentile of the window.", 1000),
+    "breaker_response_p99_seconds": ("p99ResponseTime", "99th percentile of the window.", 1000),
+}
+"""Metric: the member of contract 8, the text, and what its value is divided by."""
+BREAKER_CALLS: Mapping[str, str] = {
+    "successful": "successfulRequests",
+    "failed": "failedRequests",
+    "timed_out": "timeouts",
+    "slow": "slowCalls",
+    "rejected": "rejectedRequests",
+}
+
+
+def serve_metrics(app: Flask) -> None:
+    """Counts the app's requests and serves `/metrics`. To be called before other hooks are added,
+    so that what they refuse is counted, too."""
+    figures = RecentFigures(partial(_read, app))
+    app.add_url_rule("/metrics", "metrics", partial(_show_metrics, figures))
+    app.before_request(_begin)
+    app.after_request(_count)
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+
+
+def _count(response: Response) -> Response:
+    route = request.url_rule.rule if request.url_rule else NO_ROUTE
+    method = request.method if request.method in METHODS else "(other)"
+    REQUESTS.labels(method, route, response.status_code).inc()
+    DURATION.labels(method, route).observe(time.perf_counter() - g.began)
+    return response
+
+
+def _read(app: Flask) -> FleetFigures | None:
+    context: WebContext = app.extensions["paysaga"]
+    try:
+        return fleet_figures(context.settings.conninfo, context.applications.clock.now())
+    except DatabaseError as error:
+        log.warning("figures_unavailable", error=str(error))
+        return None
+
+
+class RecentFigures:
+    """The figures of the fleet, read by one thread at a time and not too often."""
+
+    def __init__(self, read: Callable[[], FleetFigures | None]) -> None:
+        self._read = read
+        self._lock = threading.Lock()
+        self._known: FleetFigures | None = None
+        self._good_until = float("-inf")
+
+    def get(self) -> FleetFigures | None:
+        """None when the database does not answer, or not in time."""
+        with self._lock:
+            if time.monotonic() >= self._good_until:
+                self._known = self._read()
+                self._good_until = time.monotonic() + FIGURES_SECONDS
+            return self._known
+
+
+def _show_metrics(figures: RecentFigures) -> Response:
+    registry = CollectorRegistry()
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REQUESTS)
+        registry.register(DURATION)
+    registry.register(FleetCollector(figures.get()))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE)
+
+
+class FleetCollector(Collector):
+    """Turns the figures of the fleet into metrics; without figures it says that there are none."""
+
+    def __init__(self, figures: FleetFigures | None) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        """See `prometheus_client.registry.Collector`."""
+        up = _gauge("database_up", "1 when the figures of the fleet could be read in time.")
+        up.add_metric([], float(self._figures is not None))
+        yield up
+        if self._figures is not None:
+            yield from _gauges(self._figures)
+            yield _events(self._figures.events)
+            yield _payments(self._figures.events)
+            yield _times(self._figures.events)
+            yield from _breakers(self._figures.breakers)
+
+
+def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"paysaga_{name}", text, labels=labels)
+
+
+def _gauges(figures: FleetFigures) -> Iterator[Metric]:
+    for gauges, rows in figures.gauges:
+        for name, text in gauges.help.items():
+            family = _gauge(name, text, *gauges.labels)
+            for row in rows:
+                family.add_metric([row[label] for label in gauges.labels], float(row[name]))
+            yield family
+
+
+def _events(counts: Iterable[EventCount]) -> Metric:
+    family = CounterMetricFamily(
+        "paysaga_events", "Events recorded, by their public type.", labels=["type"]
+    )
+    for name, count in _summed(counts, lambda each: resolve_topic(each.topic).event_type.value):
+        family.add_metric([name], count)
+    return family
+
+
+def _payments(counts: Iterable[EventCount]) -> Metric:
+    family = CounterMetricFamily(
+        "paysaga_payments", "Payments that reached a status.", labels=["status", "reason"]
+    )
+    reached = [
+        each for each in counts if resolve_topic(each.topic) in REACHED and each.reason != PARTIAL
+    ]
+    for (status, reason), count in _summed(
+        reached, lambda each: (REACHED[resolve_topic(each.topic)], each.reason)
+    ):
+        family.add_metric([status, reason], count)
+    return family
+
+
+def _summed(
+    counts: Iterable[EventCount], key: Callable[[EventCount], K]
+) -> Iterable[tuple[K, int]]:
+    sums: dict[K, int] = {}
+    for each in counts:
+        sums[key(each)] = sums.get(key(each), 0) + each.count
+    return sums.items()
+
+
+def _times(counts: Iterable[EventCount]) -> Metric:
+    family = HistogramMetricFamily(
+        "paysaga_payment_final_seconds",
+        "From the creation of a payment to its completion, failure or cancellation.",
+        labels=["status"],
+    )
+    timed = [each for each in counts if each.is_timed]
+    for topic in sorted({each.topic for each in timed}):
+        mine = [each for each in timed if each.topic == topic]
+        sizes = accumulate(sum(each.count for each in mine if each.le == le) for le in BOUNDS)
+        bounds = [*map(str, map(float, BOUNDS[:-1])), "+Inf"]
+        buckets = list(zip(bounds, sizes, strict=True))
+        seconds = sum(each.seconds for each in mine)
+        family.add_metric([REACHED[resolve_topic(topic)]], buckets=buckets, sum_value=seconds)
+    return family
+
+
+def _breakers(breakers: Iterable[Breaker]) -> Iterator[Metric]:
+    state = _gauge("breaker_state", "1 for the state that is recorded.", "service", "state")
+    calls = _gauge(
+        "breaker_calls", "Calls since each worker started, by outcome.", "service", "outcome"
+    )
+    for each in breakers:
+        for status in CircuitStatus:
+            state.add_metric([each.service, status.value], float(each.status is status))
+        for outcome, name in BREAKER_CALLS.items():
+            if name in each.metrics:
+                calls.add_metric([each.service, outcome], each.metrics[name])
+    yield state
+    yield calls
+    for metric, (name, text, divisor) in BREAKER_FIGURES.items():
+        family = _gauge(metric, text, "service")
+        for each in breakers:
+            if each.metrics.get(name) is not None:
+                family.add_metric([each.service], each.metrics[name] / divisor)
+        yield family

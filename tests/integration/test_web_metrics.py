@@ -1,0 +1,315 @@
+"""What Prometheus reads at `/metrics` (contract 5)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import requests
+from prometheus_client.parser import text_string_to_metric_families
+
+from application.operations import Operations
+from interface.embedded_postgres import EmbeddedPostgres
+from system import event_counts, figures
+from tests.conftest import FAST_AND_FORGETFUL
+from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
+from tests.unit.promtool import needs_promtool, promtool
+
+Labels = frozenset[tuple[str, str]]
+
+
+def scrape(url: str) -> dict[tuple[str, Labels], float]:
+    """Each sample by its name and its labels."""
+    answer = requests.get(f"{url}/metrics", timeout=30)
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def value(url: str, name: str, **labels: str) -> float | None:
+    return scrape(url).get((f"paysaga_{name}", frozenset(labels.items())))
+
+
+def becomes(home: House, wanted: float, name: str, **labels: str) -> None:
+    until(lambda: value(home.url, name, **labels) == wanted)
+
+
+@pytest.fixture(autouse=True)
+def fresh_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every scrape reads the figures anew."""
+    monkeypatch.setattr("interface.web.metrics.FIGURES_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="module")
+def home(postgres_server: Any) -> Iterator[House]:
+    with house_on(postgres_server) as home:
+        yield home
+
+
+@pytest.fixture
+def own(database_url: str) -> Iterator[House]:
+    """A house in which nothing has happened."""
+    with house(database_url, with_worker=False) as own:
+        yield own
+
+
+def paid(home: House, **fields: Any) -> str:
+    payment = home.api.created(**fields)
+    home.customer.pay(payment["transactionRef"])
+    home.api.becomes(payment["paymentId"], "completed")
+    return str(payment["paymentId"])
+
+
+def counted(home: House) -> Counter[str]:
+    """How many events of each type the logs hold."""
+    return Counter(e.event_type.value for log in home.recorded() for e in home.events_of(log))
+
+
+def shown(home: House) -> dict[str, float]:
+    """How many there are in the eyes of Prometheus."""
+    return {
+        dict(labels)["type"]: count
+        for (name, labels), count in scrape(home.url).items()
+        if name == "paysaga_events_total"
+    }
+
+
+def test_the_figures_agree_with_the_events_of_the_log(home: House) -> None:
+    full = paid(home)
+    home.api.refunded(full)
+    home.api.becomes(full, "refunded")
+    part = paid(home)
+    home.api.refunded(part, amount=10)
+    until(lambda: home.api.payment(part)["amountRefunded"])
+    declined = home.api.created()
+    home.customer.pay(declined["transactionRef"], DECLINED_CARD)
+    home.api.becomes(declined["paymentId"], "failed")
+    home.api.cancel(home.api.created()["paymentId"])
+    home.api.cancel(home.api.created()["paymentId"], json={"reason": "in my own words"})
+    until(lambda: shown(home) == counted(home))
+
+    payments = {
+        tuple(value for _, value in sorted(labels)): count
+        for (name, labels), count in scrape(home.url).items()
+        if name == "paysaga_payments_total"
+    }
+    assert payments == {
+        ("", "initiated"): 5,
+        ("", "processing"): 5,
+        ("", "completed"): 2,
+        ("card_declined", "failed"): 1,
+        ("", "refunded"): 1,
+        ("requested_by_merchant", "cancelled"): 1,
+        ("other", "cancelled"): 1,
+    }
+
+
+def test_the_time_to_the_final_status_is_a_histogram_of_what_really_passed(home: House) -> None:
+    paid(home)
+    took = [
+        (e.timestamp - home.context.applications.payments.get(e.originator_id).created_on)
+        for e in home.events_of("Payments")
+        if e.event_type.value == "payment.completed"
+    ]
+    samples = scrape(home.url)
+
+    def bucket(le: str) -> float:
+        labels = frozenset({("status", "completed"), ("le", le)})
+        return samples["paysaga_payment_final_seconds_bucket", labels]
+
+    for bound in event_counts.FINAL_SECONDS:
+        within = [seconds for seconds in took if seconds.total_seconds() <= bound]
+        assert bucket(str(float(bound))) == len(within)
+    assert bucket("+Inf") == len(took)
+    total = samples["paysaga_payment_final_seconds_sum", frozenset({("status", "completed")})]
+    assert total == pytest.approx(sum(each.total_seconds() for each in took))
+
+
+def between(low: float, shown: float | None, high: float) -> bool:
+    return shown is not None and low <= shown <= high
+
+
+def test_open_payments_are_shown_where_they_stand(home: House) -> None:
+    before = value(home.url, "payments_open", status="processing") or 0
+    home.api.created()
+    becomes(home, before + 1, "payments_open", status="processing")
+    age = value(home.url, "payments_open_oldest_seconds", status="processing")
+    assert between(0, age, 600)
+
+
+def test_without_a_worker_the_followers_fall_behind_and_are_silent(own: House) -> None:
+    own.api.create({"Prefer": "respond-async"})
+    lag = {"follower": "PaymentSagas", "log": "Payments"}
+    assert value(own.url, "follower_lag_events", **lag) == 1
+    assert value(own.url, "follower_position", **lag) == 0
+    waiting = value(own.url, "follower_lag_seconds", **lag)
+    assert between(0.001, waiting, 600)
+    assert value(own.url, "follower_silent_seconds", follower="PaymentSagas") == float("inf")
+    assert value(own.url, "workers_alive") == 0
+
+
+def test_followers_that_are_up_to_date_have_no_lag(home: House) -> None:
+    home.api.created()
+    lag = {"follower": "PaymentSagas", "log": "Payments"}
+    becomes(home, 0, "follower_lag_events", **lag)
+    becomes(home, 0, "follower_lag_seconds", **lag)
+    silent = value(home.url, "follower_silent_seconds", follower="PaymentSagas")
+    assert between(0, silent, 15)
+    assert value(home.url, "workers_alive") == 1
+    waiting = value(home.url, "sagas_open", status="waiting")
+    assert between(1, waiting, 100)
+    planned = value(home.url, "agenda_rows", kind="saga_deadline")
+    assert between(1, planned, 1000)
+
+
+def test_parked_sagas_and_parked_events_are_counted(own: House) -> None:
+    with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO view_sagas SELECT gen_random_uuid(), gen_random_uuid(), 'completed', "
+            "'why', NULL, now(), now()"
+        )
+        connection.execute(
+            "INSERT INTO parked_events (parked_id, follower, leader, position, payment_id, topic, "
+            "attempts, is_released) VALUES (gen_random_uuid(), 'Agenda', 'PaymentSagas', 1, "
+            "gen_random_uuid(), 'x', 1, false)"
+        )
+    assert value(own.url, "sagas_open", status="parked") == 1
+    assert value(own.url, "follower_parked_events", follower="Agenda") == 1
+    assert value(own.url, "follower_parked_events", follower="Webhooks") == 0
+
+
+def test_the_breaker_is_shown_with_state_and_metrics(home: House) -> None:
+    home.api.created()
+    until(lambda: value(home.url, "breaker_calls", service="paytabs", outcome="successful") or 0)
+    p95 = value(home.url, "breaker_response_p95_seconds", service="paytabs")
+    assert between(0.0001, p95, 30)
+    assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 1
+    home.api.request("POST", "/v1/circuit-breakers/paytabs/force-open")
+    assert value(home.url, "breaker_state", service="paytabs", state="OPEN") == 1
+    assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 0
+    home.api.request("POST", "/v1/circuit-breakers/paytabs/reset")
+    assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 1
+
+
+@needs_promtool
+def test_promtool_finds_nothing_to_complain_of(home: House) -> None:
+    paid(home)
+    promtool("check", "metrics", given=requests.get(f"{home.url}/metrics", timeout=30).text)
+
+
+def test_no_more_breakers_are_shown_than_fit(own: House) -> None:
+    operations: Operations = own.context.applications.operations
+    now = operations.clock.now()
+    with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
+        for number in range(figures.SERVICES_MAX + 5):
+            connection.execute(
+                "INSERT INTO breaker_metrics VALUES ('p', %s, '{}', NULL, %s)",
+                (f"callback:{number}.example", now),
+            )
+    states = [dict(labels) for name, labels in scrape(own.url) if name == "paysaga_breaker_state"]
+    services = {labels["service"] for labels in states}
+    assert len(services) == figures.SERVICES_MAX
+    assert "paytabs" in services
+
+
+def test_routes_are_named_by_their_rule_and_cannot_be_made_up(own: House) -> None:
+    before = scrape(own.url)
+    own.api.get("/v1/payments/00000000-0000-4000-8000-000000000001")
+    for path in ("/nowhere", "/nowhere/else", "/v1/payments/%F0%9F%92%A9/x"):
+        own.api.get(path)
+    own.api.request("BREW", "/v1/payments")
+    new = scrape(own.url).keys() - before.keys()
+    labels = [dict(labels) for name, labels in new if name == "paysaga_http_requests_total"]
+    assert {each["route"] for each in labels} <= {
+        "/v1/payments/<uuid:payment_id>",
+        "/metrics",
+        "(none)",
+    }
+    assert {each["method"] for each in labels} <= {"GET", "(other)"}
+
+
+def test_refusals_are_counted_as_well_as_answers(own: House) -> None:
+    labels = {"method": "GET", "route": "/v1/payments", "status": "401"}
+    before = value(own.url, "http_requests_total", **labels) or 0
+    Api(own.url, "wrong-secret").get("/v1/payments")
+    assert value(own.url, "http_requests_total", **labels) == before + 1
+
+
+def test_a_backlog_is_counted_batch_by_batch_while_there_is_time(
+    own: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        own.api.create({"Prefer": "respond-async"})
+    monkeypatch.setattr(event_counts, "BATCH_SIZE", 2)
+    monkeypatch.setattr(event_counts, "BUDGET_SECONDS", 60.0)
+    assert value(own.url, "events_total", type="payment.initiated") == 5
+
+
+def test_only_so_many_events_are_counted_at_once_and_none_is_lost(
+    own: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(5):
+        own.api.create({"Prefer": "respond-async"})
+    monkeypatch.setattr(event_counts, "BATCH_SIZE", 2)
+    monkeypatch.setattr(event_counts, "BUDGET_SECONDS", 0.0)
+    seen = [value(own.url, "events_total", type="payment.initiated") for _ in range(4)]
+    assert seen == [2, 4, 5, 5]
+
+
+def test_scrapes_at_the_same_time_count_every_event_once(own: House) -> None:
+    for _ in range(10):
+        own.api.create({"Prefer": "respond-async"})
+    now, conninfo = own.context.applications.clock.now(), own.settings.conninfo
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: figures.fleet_figures(conninfo, now), range(16)))
+    assert value(own.url, "events_total", type="payment.initiated") == 10
+
+
+def test_figures_are_not_read_for_everybody_who_asks(
+    own: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interface.web.metrics.FIGURES_SECONDS", 600.0)
+    before = scrape(own.url)
+    own.api.create({"Prefer": "respond-async"})
+    assert ("paysaga_database_up", frozenset()) in before
+    assert value(own.url, "payments_open", status="initiated") is None
+
+
+def test_a_query_that_takes_too_long_ends_and_the_rest_is_still_served(
+    own: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.api.get("/v1/payments")
+    monkeypatch.setattr(figures, "STATEMENT_TIMEOUT_MS", 50)
+    with psycopg.connect(own.settings.conninfo) as connection:
+        connection.execute("LOCK TABLE view_payments")
+        samples = scrape(own.url)
+    assert samples["paysaga_database_up", frozenset()] == 0
+    served = {("method", "GET"), ("route", "/v1/payments"), ("status", "200")}
+    assert samples["paysaga_http_requests_total", frozenset(served)] >= 1
+    assert value(own.url, "database_up") == 1
+
+
+def test_without_a_database_the_counts_of_requests_are_still_served(data_dir: Path) -> None:
+    server = EmbeddedPostgres(data_dir / "pg", options=FAST_AND_FORGETFUL, durable=False)
+    server.start()
+    try:
+        with house(server.ensure_database("house"), with_worker=False) as home:
+            assert value(home.url, "database_up") == 1
+            server.stop()
+            samples = scrape(home.url)
+            assert samples["paysaga_database_up", frozenset()] == 0
+            assert "paysaga_http_requests_total" in {name for name, _ in samples}
+            assert "paysaga_payments_open" not in {name for name, _ in samples}
+            server.start()
+            until(lambda: value(home.url, "database_up") == 1)
+    finally:
+        server.stop()
