@@ -16,7 +16,7 @@ from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
 from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, Step
-from domain.saga_values import Closing
+from domain.saga_values import GATEWAY, Closing
 
 HASTY_QUESTIONS = 10
 """How often a refund that nobody here asked for is asked about before that is left to the days."""
@@ -121,7 +121,7 @@ class SagaHearing:
     def _end_doubt(self, report: GatewayReport) -> None:
         """The gateway has said something of the transaction that fits."""
         if report.transaction_ref in self._saga.parked:
-            self._calls.resume("gateway", report.transaction_ref)
+            self._calls.resume(GATEWAY, report.transaction_ref)
 
     # The customer's page
 

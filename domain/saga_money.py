@@ -9,6 +9,7 @@ from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure
 from domain.saga_calls import SagaCalls
 from domain.saga_steps import Step
+from domain.saga_values import GATEWAY
 
 ATTEMPTS_MAX = 5
 """How often a follow-up that provably did not happen is asked for anew."""
@@ -201,6 +202,7 @@ class SagaMoney:
             self._end(call, PaymentSaga.FollowUpEnded)
             if not self._is_returned(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
+                self._calls.ask_carts()
 
     def _done(self, call: Call, report: GatewayReport) -> None:
         ref = report.transaction_ref
@@ -255,6 +257,10 @@ class SagaMoney:
 
     def given_back_elsewhere(self, report: GatewayReport) -> None:
         """Somebody gave money back in the dashboard."""
+        given_up = self._refund_given_up(report)
+        if given_up is not None:
+            self._done(given_up, report)
+            return
         ref, refund_ref = report.previous_ref or "", report.transaction_ref
         given_back = {"transaction_ref": ref, "refund_ref": refund_ref, "amount": report.amount}
         money = self._saga.returns.get(ref)
@@ -266,6 +272,15 @@ class SagaMoney:
             for call in list(self._saga.calls.values()):
                 if call.transaction_ref == ref and self._unpark(call):
                     self._ask_on(call)
+
+    def _refund_given_up(self, report: GatewayReport) -> Call | None:
+        """The merchant's refund that a person was asked to look after, and has made himself."""
+        for call in self._saga.calls.values():
+            is_parked = call.refund_id is not None and call.call_id in self._saga.parked
+            made = (report.kind, report.previous_ref, report.amount)
+            if is_parked and made == (TransactionKind.REFUND, call.transaction_ref, call.amount):
+                return call
+        return None
 
     def _ask_on(self, call: Call) -> None:
         """Nobody has to look any more, but what became of our own call is still to be known."""
@@ -289,7 +304,7 @@ class SagaMoney:
             if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id
         ]
         for parked_id in reasons:
-            self._calls.resume("gateway", parked_id)
+            self._calls.resume(GATEWAY, parked_id)
         return bool(reasons)
 
     def _not_found(self, call: Call) -> None:
@@ -305,11 +320,16 @@ class SagaMoney:
         if self._calls.now < proven_at or asked < 2:
             due_at = max(self._calls.now + self._timings.retry_max, proven_at)
             self._calls.ask_after(call, due_at)
-        elif self._calls.attempts_of(call) >= ATTEMPTS_MAX:
+        elif self._is_given_up(call):
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:
             self._unpark(call)
             self._calls.repeat(call, self._calls.now)
+
+    def _is_given_up(self, call: Call) -> bool:
+        """True after so many attempts, unless an operator wants another one."""
+        is_wanted = call.call_id in self._saga.retried
+        return self._calls.attempts_of(call) >= ATTEMPTS_MAX and not is_wanted
 
     def _park(self, call: Call, detail: str) -> None:
         assert call.amount is not None

@@ -100,3 +100,78 @@ def test_of_two_attempts_in_one_cart_the_one_that_may_still_be_done_counts(
     s.wait(HOUR)
 
     assert s.payment(payment_id).refunds[refund_id].status == "pending"
+
+
+def with_a_refund_given_up(s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch) -> UUID:
+    """No request for a refund of 4.00 ever reaches the gateway, until a person has to look."""
+    payment_id = paid(s)
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(s.gateway, "refund", lambda request: TIME_OUT)
+        s.refund_payment(payment_id, sar("4.00"))
+        s.wait(2 * DAY)
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    return payment_id
+
+
+def test_an_operators_retry_is_another_attempt_at_what_came_to_nothing(
+    s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = with_a_refund_given_up(s, monkeypatch)
+
+    s.retry(payment_id)
+    s.wait(DAY)
+
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+    assert s.gateway.net_of(payment_id) == Decimal("6.00")
+
+
+def test_a_refund_that_an_operator_makes_in_the_dashboard_instead_is_that_refund(
+    s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = with_a_refund_given_up(s, monkeypatch)
+
+    s.gateway.refund_in_dashboard(payment_id, sar("4.00"))
+    s.wait(DAY)
+    s.retry(payment_id)
+    s.wait(DAY)
+
+    assert s.saga(payment_id).status is SagaStatus.COMPLETED
+    assert [r.status for r in s.payment(payment_id).refunds.values()] == ["succeeded"]
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+    assert s.gateway.net_of(payment_id) == Decimal("6.00")
+
+
+def test_what_was_voided_in_the_dashboard_without_a_word_needs_nobody(
+    s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = paid(s, "manual")
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(s.gateway, "notify", lambda report: None)
+        s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+
+    s.wait(8 * DAY)
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_an_operator_may_give_money_back_in_the_dashboard_and_retry(
+    s: SystemUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = opened(s)
+    s.cancel_payment(payment_id)
+    s.run()
+    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.pay(payment_id)
+    s.run()
+    with monkeypatch.context() as cut_off:
+        cut_off.setattr(s.gateway, "notify", lambda report: None)
+        s.gateway.refund_in_dashboard(payment_id, sar("10.00"))
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    s.retry(payment_id)
+    s.run()
+
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.gateway.net_of(payment_id) == 0
