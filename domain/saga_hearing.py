@@ -84,7 +84,7 @@ class SagaHearing:
         if verdict in {Verdict.PAID, Verdict.AUTHORIZED}:
             self._money_arrived(report, is_authorization=verdict is Verdict.AUTHORIZED)
         elif verdict is Verdict.REFUSED:
-            self._refused(report)
+            self._refused(report, is_verified=is_verified)
         elif verdict is Verdict.HELD:
             self._learn_page(report)
         elif report.kind in FOLLOW_UPS:
@@ -171,7 +171,9 @@ class SagaHearing:
         self._calls.trigger(started, step=Step.SETTLE, report=report)
         self._compensation.watch_for_late_money()
 
-    def _refused(self, report: GatewayReport) -> None:
+    def _refused(self, report: GatewayReport, *, is_verified: bool) -> None:
+        if is_verified:
+            self._money.lapsed(report)
         if self._saga.money_known or self._saga.is_closing:
             return
         self._end_doubt(report)

@@ -1,5 +1,6 @@
 """Money that moves after the sale: refunds, captures, voids, and what must be given back."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from domain.gateway_call import FOLLOW_UP_KINDS, Operation
@@ -17,6 +18,9 @@ QUERIES_MAX = 40
 """How often a follow-up is asked after before a person has to look."""
 DOUBTS_MAX = 3
 """How often the gateway is asked once more when its own answer does not fit."""
+
+LET_GO = frozenset({TransactionStatus.VOIDED, TransactionStatus.EXPIRED})
+"""What becomes of an authorization that was never captured, at the gateway or at the bank."""
 
 NEEDS_OPERATOR = "needs_operator"
 
@@ -272,6 +276,17 @@ class SagaMoney:
             for call in list(self._saga.calls.values()):
                 if call.transaction_ref == ref and self._unpark(call):
                     self._ask_on(call)
+
+    def lapsed(self, report: GatewayReport) -> None:
+        """A transaction is over: if it is the authorization, nothing is reserved any more."""
+        ref, authorization = report.transaction_ref, self._saga.authorization
+        if authorization is None or authorization.transaction_ref != ref:
+            return
+        left = self._left_of(authorization)
+        is_known = ref in self._saga.refund_refs
+        if report.status in LET_GO and left.amount > 0 and not is_known and not self.is_capturing:
+            void = TransactionKind.VOID
+            self.given_back_elsewhere(replace(report, kind=void, amount=left, previous_ref=ref))
 
     def _refund_given_up(self, report: GatewayReport) -> Call | None:
         """The merchant's refund that a person was asked to look after, and has made himself."""

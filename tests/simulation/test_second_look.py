@@ -175,3 +175,17 @@ def test_an_operator_may_give_money_back_in_the_dashboard_and_retry(
 
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
     assert s.gateway.net_of(payment_id) == 0
+
+
+@pytest.mark.parametrize("status", [TransactionStatus.EXPIRED, TransactionStatus.VOIDED])
+def test_an_authorization_that_the_bank_let_go_needs_nobody(
+    s: SystemUnderTest, status: TransactionStatus
+) -> None:
+    payment_id = paid(s, "manual")
+    page = s.gateway.page_of(payment_id)
+    s.gateway.transactions[page.transaction_ref] = replace(page, status=status)
+
+    s.wait(8 * DAY)
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
