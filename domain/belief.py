@@ -89,8 +89,8 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
             Verdict.DOUBTED,
             f"it speaks of {_written(report.amount)}, the payment is of {written(expected.amount)}",
         )
-    if report.kind is TransactionKind.CAPTURE and not _is_link_right(report, expected):
-        return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
+    if not _is_link_right(report, expected):
+        return Judgement(Verdict.DOUBTED, "it follows a transaction that is not this payment's")
     if report.kind is TransactionKind.AUTHORIZATION:
         if expected.capture:
             return Judgement(Verdict.DOUBTED, "it authorizes where a sale was asked for")
@@ -101,7 +101,10 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
 
 
 def _is_link_right(report: GatewayReport, expected: Expectation) -> bool:
-    """A capture points to a transaction of ours; the gateway itself may say so by the cart."""
+    """What follows another transaction, as a capture does, follows one of ours; the gateway
+    itself may say so by the cart."""
+    if report.previous_ref is None and report.kind is not TransactionKind.CAPTURE:
+        return True
     is_ours_by_cart = expected.is_verified and report.cart_id in expected.cart_ids
     return is_ours_by_cart or report.previous_ref in expected.transaction_refs
 

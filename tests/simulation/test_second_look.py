@@ -12,6 +12,7 @@ from application.payment_gateway import Refusal, Refused, Succeeded, Unknown
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import Money, money
 from domain.saga_steps import SagaStatus
+from domain.security_incident import SecurityIncident
 from system.testing import SystemUnderTest
 
 HOUR = timedelta(hours=1)
@@ -189,3 +190,21 @@ def test_an_authorization_that_the_bank_let_go_needs_nobody(
 
     assert s.payment(payment_id).status == "cancelled"
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_sale_that_follows_a_strange_transaction_is_not_believed(s: SystemUnderTest) -> None:
+    payment_id = opened(s)
+    sale = replace(
+        s.gateway.page_of(payment_id),
+        transaction_ref="TST7777",
+        previous_ref="TST6666",
+        status=TransactionStatus.AUTHORISED,
+        amount=sar("10.00"),
+    )
+
+    s.receive(sale)
+    s.run()
+
+    assert s.payment(payment_id).status == "processing"
+    [incident] = list(s.applications.operations.all())
+    assert isinstance(incident, SecurityIncident.Recorded)
