@@ -57,6 +57,10 @@ class SagaMoney:
         under_way = self._saga.follow_ups_under_way
         return any(call.operation is Operation.CAPTURE for call in under_way)
 
+    def is_wanted(self, call: Call) -> bool:
+        """False for a capture of a payment that is being closed: it would only be given back."""
+        return not (call.operation is Operation.CAPTURE and self._saga.is_closing)
+
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
         ref, amount = report.transaction_ref, self._left_of(report)
@@ -335,6 +339,8 @@ class SagaMoney:
         if self._calls.now < proven_at or asked < 2:
             due_at = max(self._calls.now + self._timings.retry_max, proven_at)
             self._calls.ask_after(call, due_at)
+        elif not self.is_wanted(call):
+            self.refused(call, Failure("not_captured", "the payment was closed meanwhile"))
         elif self._is_given_up(call):
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import Refusal, Refused, Succeeded, Unknown
+from application.payment_gateway import Outcome, Refusal, Refused, Succeeded, Unknown
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import Money, money
 from domain.saga_steps import SagaStatus
@@ -18,6 +18,7 @@ from system.testing import SystemUnderTest
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 TIME_OUT = Unknown("time-out")
+TOO_MANY = Refused(Refusal.RATE_LIMITED, "5", "Too many requests, try again later.")
 NO_BALANCE = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
 
 
@@ -208,3 +209,43 @@ def test_a_sale_that_follows_a_strange_transaction_is_not_believed(s: SystemUnde
     assert s.payment(payment_id).status == "processing"
     [incident] = list(s.applications.operations.all())
     assert isinstance(incident, SecurityIncident.Recorded)
+
+
+@pytest.mark.parametrize("outcome", [TIME_OUT, TOO_MANY], ids=["lost", "put off"])
+def test_a_capture_that_never_arrived_is_not_repeated_for_a_cancelled_payment(
+    s: SystemUnderTest, outcome: Outcome
+) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, outcome, during=lambda: s.cancel_payment(payment_id))
+    s.capture_payment(payment_id)
+
+    s.wait(HOUR)
+
+    captures = [r for r in s.gateway.of(payment_id) if r.kind is TransactionKind.CAPTURE]
+    assert not captures
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.payment(payment_id).capture_pending is None
+    assert s.gateway.held_of(payment_id) == 0
+
+
+def test_what_is_held_is_watched_while_an_operator_is_awaited(s: SystemUnderTest) -> None:
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    payment_id = opened(s)
+    s.wait(timedelta(seconds=30))
+    first, second = s.gateway.pages_of(payment_id)
+    s.cancel_payment(payment_id)
+    s.run()
+    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.pay(payment_id, transaction_ref=first.transaction_ref)
+    s.run()
+    s.gateway.hold(payment_id, transaction_ref=second.transaction_ref)
+    s.wait(3 * DAY)
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    s.retry(payment_id)
+    s.run()
+
+    s.gateway.release(payment_id, silently=True)
+    s.wait(2 * DAY)
+
+    assert s.gateway.net_of(payment_id) == 0
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
