@@ -54,7 +54,8 @@ def judge(report: GatewayReport, expected: Expectation) -> Judgement:
     """Decides what a report means. Amount, currency, cart, kind and previous reference must fit.
 
     A refund, void or release also says "authorised" and is never taken for a sale; a refusal
-    counts only for the page that the customer has now (PayTabs, section 7.5).
+    counts only for the page that the customer has now (PayTabs, section 7.5). A capture that was
+    refused leaves what it was to take on hold.
     """
     if report.kind in FOLLOW_UPS:
         return Judgement(Verdict.IRRELEVANT)
@@ -69,6 +70,8 @@ def judge(report: GatewayReport, expected: Expectation) -> Judgement:
         return Judgement(Verdict.IRRELEVANT if is_over else Verdict.HELD)
     if report.status is TransactionStatus.OPEN:
         return Judgement(Verdict.OPEN)
+    if report.kind is TransactionKind.CAPTURE:
+        return Judgement(Verdict.IRRELEVANT)
     if expected.current_ref not in {None, report.transaction_ref, report.previous_ref}:
         return Judgement(Verdict.IRRELEVANT)
     return Judgement(Verdict.REFUSED)

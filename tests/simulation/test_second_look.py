@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import Outcome, Refusal, Refused, Succeeded, Unknown
+from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import Money, money
 from domain.saga_steps import SagaStatus
@@ -249,3 +249,46 @@ def test_what_is_held_is_watched_while_an_operator_is_awaited(s: SystemUnderTest
 
     assert s.gateway.net_of(payment_id) == 0
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_capture_that_waits_for_the_gateway_is_not_sent_for_a_cancelled_payment(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, during=open_circuit)
+    s.capture_payment(payment_id)
+    s.run()
+    s.cancel_payment(payment_id)
+
+    s.wait(HOUR)
+
+    assert [r.kind for r in s.gateway.of(payment_id)] == ["authorization", "void"]
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.payment(payment_id).capture_pending is None
+
+
+def open_circuit() -> None:
+    raise NotAttempted("open", 300_000)
+
+
+def test_a_release_that_fails_in_the_dashboard_leaves_the_hold_as_it_was(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = opened(s)
+    s.gateway.hold(payment_id)
+    s.run()
+    page = s.gateway.page_of(payment_id)
+    failed = replace(
+        page,
+        kind=TransactionKind.CAPTURE,
+        transaction_ref="TST7777",
+        previous_ref=page.transaction_ref,
+        status=TransactionStatus.ERROR,
+    )
+
+    s.receive(failed)
+    s.run()
+    s.gateway.release(payment_id, silently=True)
+    s.wait(2 * DAY)
+
+    assert s.payment(payment_id).status == "completed"
