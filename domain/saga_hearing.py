@@ -94,7 +94,9 @@ class SagaHearing:
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
         is_settled = report.transaction_ref in self._saga.returns
-        if is_verified and (is_settled or not self._is_about_us(report)):
+        is_waiting = report.transaction_ref in self._saga.parked
+        is_old = is_waiting and self._saga.doubts.get(report.transaction_ref) == report
+        if is_verified and (is_settled or is_old or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if is_verified:

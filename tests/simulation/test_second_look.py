@@ -292,3 +292,21 @@ def test_a_release_that_fails_in_the_dashboard_leaves_the_hold_as_it_was(
     s.wait(2 * DAY)
 
     assert s.payment(payment_id).status == "completed"
+
+
+def test_what_is_parked_for_a_doubt_is_not_doubted_anew_each_day(s: SystemUnderTest) -> None:
+    payment_id = opened(s, "manual")
+    s.gateway.defer(payment_id)
+    s.run()
+    s.cancel_payment(payment_id)
+    s.run()
+    s.gateway.settle_deferred(payment_id, silently=True)
+
+    s.wait(10 * DAY)
+
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    assert len(list(s.applications.operations.all())) == 1
+    s.compensate(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.gateway.net_of(payment_id) == 0
