@@ -47,6 +47,7 @@ class SagaHearing:
         else:
             if is_verified:
                 self._end_doubt(report)
+                self._money.lapsed(report)
             self._act_on(judgement.verdict, report, is_verified=is_verified)
         return judgement.verdict
 
@@ -84,7 +85,7 @@ class SagaHearing:
         if verdict in {Verdict.PAID, Verdict.AUTHORIZED}:
             self._money_arrived(report, is_authorization=verdict is Verdict.AUTHORIZED)
         elif verdict is Verdict.REFUSED:
-            self._refused(report, is_verified=is_verified)
+            self._refused(report)
         elif verdict is Verdict.HELD:
             self._learn_page(report)
         elif report.kind in FOLLOW_UPS:
@@ -173,9 +174,7 @@ class SagaHearing:
         self._calls.trigger(started, step=Step.SETTLE, report=report)
         self._compensation.watch_for_late_money()
 
-    def _refused(self, report: GatewayReport, *, is_verified: bool) -> None:
-        if is_verified:
-            self._money.lapsed(report)
+    def _refused(self, report: GatewayReport) -> None:
         if self._saga.money_known or self._saga.is_closing:
             return
         self._end_doubt(report)

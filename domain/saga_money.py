@@ -282,15 +282,25 @@ class SagaMoney:
                     self._ask_on(call)
 
     def lapsed(self, report: GatewayReport) -> None:
-        """A transaction is over: if it is the authorization, nothing is reserved any more."""
-        ref, authorization = report.transaction_ref, self._saga.authorization
-        if authorization is None or authorization.transaction_ref != ref:
-            return
-        left = self._left_of(authorization)
+        """A transaction is over: if it is an authorization, nothing is reserved any more."""
+        ref, left = report.transaction_ref, self._reserved_by(report)
         is_known = ref in self._saga.refund_refs
         if report.status in LET_GO and left.amount > 0 and not is_known and not self.is_capturing:
             void = TransactionKind.VOID
             self.given_back_elsewhere(replace(report, kind=void, amount=left, previous_ref=ref))
+
+    def _reserved_by(self, report: GatewayReport) -> Money:
+        """What was authorized with a transaction and is not the customer's again."""
+        nothing = self._saga.amount * 0
+        if report.kind is not TransactionKind.AUTHORIZATION:
+            return nothing
+        money = self._saga.returns.get(report.transaction_ref)
+        if money is not None:
+            return money.amount - money.returned
+        authorization = self._saga.authorization
+        if authorization is None or authorization.transaction_ref != report.transaction_ref:
+            return nothing
+        return self._left_of(authorization)
 
     def _refund_given_up(self, report: GatewayReport) -> Call | None:
         """The merchant's refund that a person was asked to look after, and has made himself."""

@@ -310,3 +310,27 @@ def test_what_is_parked_for_a_doubt_is_not_doubted_anew_each_day(s: SystemUnderT
     s.run()
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
     assert s.gateway.net_of(payment_id) == 0
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_of_two_authorizations_the_bank_may_let_either_go(s: SystemUnderTest, number: int) -> None:
+    s.gateway.fall_ill(1, TIME_OUT, is_done=True)
+    payment_id = opened(s, "manual")
+    s.wait(timedelta(seconds=30))
+    first, second = s.gateway.pages_of(payment_id)
+    s.gateway.pay(payment_id, transaction_ref=first.transaction_ref)
+    s.run()
+    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.pay(payment_id, transaction_ref=second.transaction_ref)
+    s.run()
+    page = s.gateway.pages_of(payment_id)[number]
+    lapsed = replace(page, status=TransactionStatus.EXPIRED)
+    s.gateway.transactions[page.transaction_ref] = lapsed
+
+    s.wait(8 * DAY)
+    s.retry(payment_id)
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.gateway.held_of(payment_id) == 0

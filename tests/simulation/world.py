@@ -443,6 +443,9 @@ class World:
         amount = self.system.payment(payment_id).amount
         self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
 
+    def _do_lapse(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.lapse(payment_id)
+
     def _do_approve(self, payment_id: UUID, action: Action) -> None:
         self._decide(payment_id, action, is_done=True)
 
