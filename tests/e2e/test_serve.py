@@ -105,10 +105,14 @@ def test_a_web_process_that_begins_without_the_database_waits_for_it(data_dir: P
         assert postgres
         [*processes] = web.children()
         assert processes
+        serve.process.send_signal(signal.SIGSTOP)
         postgres.kill()
         for process in processes:
             process.kill()
-        wait_until(lambda: "app_not_made" in serve.errors, "a new process misses the database")
+        try:
+            wait_until(lambda: "app_not_made" in serve.errors, "a new process misses the database")
+        finally:
+            serve.process.send_signal(signal.SIGCONT)
         wait_until(lambda: a_payment_goes_through(serve), "payments go through again")
         assert serve.role("web") == web
         assert "child_ended" not in serve.errors

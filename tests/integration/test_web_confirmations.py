@@ -192,7 +192,7 @@ def test_a_dead_host_has_a_breaker_that_opens_is_recorded_and_costs_no_attempt(
 
     until(lambda: shown()["state"] == "OPEN")
     assert shown()["configuration"]["name"] == name
-    assert name in [breaker["name"] for breaker in api.data("/v1/circuit-breakers")]
+    until(lambda: name in [breaker["name"] for breaker in api.data("/v1/circuit-breakers")])
     checks = {check["name"]: check for check in api.get("/readyz").json()["checks"]}
     assert checks[f"breaker:{name}"] == {"name": f"breaker:{name}", "ok": True, "detail": "OPEN"}
     assert api.payment(payments[0])["status"] == "cancelled"

@@ -161,9 +161,9 @@ def test_a_follower_that_does_not_listen_is_seen(
 ) -> None:
     honest = Following._apply
 
-    def listens_to_all_but_one(self: Following, event: Any, work: Any) -> None:
+    def listens_to_all_but_one(self: Following, event: Any, *more: Any) -> None:
         if not (self.follower.name == follower and isinstance(event, deaf_to)):
-            honest(self, event, work)
+            honest(self, event, *more)
 
     monkeypatch.setattr(Following, "_apply", listens_to_all_but_one)
 
