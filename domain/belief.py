@@ -54,7 +54,8 @@ def judge(report: GatewayReport, expected: Expectation) -> Judgement:
     """Decides what a report means. Amount, currency, cart, kind and previous reference must fit.
 
     A refund, void or release also says "authorised" and is never taken for a sale; a refusal
-    counts only for the page that the customer has now (PayTabs, section 7.5).
+    counts only for the page that the customer has now (PayTabs, section 7.5). A capture that was
+    refused leaves what it was to take on hold.
     """
     if report.kind in FOLLOW_UPS:
         return Judgement(Verdict.IRRELEVANT)
@@ -69,6 +70,8 @@ def judge(report: GatewayReport, expected: Expectation) -> Judgement:
         return Judgement(Verdict.IRRELEVANT if is_over else Verdict.HELD)
     if report.status is TransactionStatus.OPEN:
         return Judgement(Verdict.OPEN)
+    if report.kind is TransactionKind.CAPTURE:
+        return Judgement(Verdict.IRRELEVANT)
     if expected.current_ref not in {None, report.transaction_ref, report.previous_ref}:
         return Judgement(Verdict.IRRELEVANT)
     return Judgement(Verdict.REFUSED)
@@ -89,8 +92,8 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
             Verdict.DOUBTED,
             f"it speaks of {_written(report.amount)}, the payment is of {written(expected.amount)}",
         )
-    if report.kind is TransactionKind.CAPTURE and not _is_link_right(report, expected):
-        return Judgement(Verdict.DOUBTED, "it captures a transaction that is not this payment's")
+    if not _is_link_right(report, expected):
+        return Judgement(Verdict.DOUBTED, "it follows a transaction that is not this payment's")
     if report.kind is TransactionKind.AUTHORIZATION:
         if expected.capture:
             return Judgement(Verdict.DOUBTED, "it authorizes where a sale was asked for")
@@ -101,7 +104,10 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
 
 
 def _is_link_right(report: GatewayReport, expected: Expectation) -> bool:
-    """A capture points to a transaction of ours; the gateway itself may say so by the cart."""
+    """What follows another transaction, as a capture does, follows one of ours; the gateway
+    itself may say so by the cart."""
+    if report.previous_ref is None and report.kind is not TransactionKind.CAPTURE:
+        return True
     is_ours_by_cart = expected.is_verified and report.cart_id in expected.cart_ids
     return is_ours_by_cart or report.previous_ref in expected.transaction_refs
 

@@ -16,8 +16,8 @@ from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
+from domain.saga_values import GATEWAY, Closing, MoneyReturn
 from domain.saga_values import Call as Call
-from domain.saga_values import Closing, MoneyReturn
 
 
 class PaymentSaga(PaySagaAggregate):
@@ -389,6 +389,8 @@ class PaymentSaga(PaySagaAggregate):
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.parked.pop(self.call_id or self.transaction_ref, None)
+            if self.call_id and self.actor != GATEWAY:
+                aggregate.retried.add(self.call_id)
 
     def __init__(
         self, payment_id: UUID, amount: Money, capture: bool, open_until: datetime
@@ -419,6 +421,7 @@ class PaymentSaga(PaySagaAggregate):
         self.closing: Closing | None = None
         self.is_record_closed = False
         self.parked: dict[UUID | str | None, str] = {}
+        self.retried: set[UUID] = set()
         self.doubts: dict[str, GatewayReport] = {}
 
     @staticmethod

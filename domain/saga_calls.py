@@ -134,6 +134,14 @@ class SagaCalls:
                 about=call.call_id,
             )
 
+    def seen_as(self, call: Call) -> str | None:
+        """The transaction as which the gateway has shown a call; None when it never has."""
+        for other in self.saga.calls.values():
+            about = self.saga.calls[other.about] if other.about else None
+            if other.transaction_ref and about and about.cart_id == call.cart_id:
+                return other.transaction_ref
+        return None
+
     def _is_asked_by(self, call: Call, due_at: datetime) -> bool:
         """True when the same question stands on the agenda already, for then or before."""
         return any(

@@ -69,8 +69,9 @@ class SagaDecider:
         self._conclude()
 
     def _go_on(self, call: Call, verdicts: list[Verdict]) -> None:
-        """What to do when the gateway was asked about the payment and has answered."""
-        if self.saga.parked:
+        """What to do when the gateway was asked about the payment and has answered. A payment that
+        is parked is neither opened anew nor expired; what is held is watched all the same."""
+        if self.saga.parked and self._is_awaiting_customer:
             return
         if self.saga.is_running(Step.OPEN_AT_GATEWAY):
             if not self._calls.is_opening_page:
@@ -94,7 +95,7 @@ class SagaDecider:
         if is_for_page and not self.saga.is_running(Step.OPEN_AT_GATEWAY):
             return
         is_too_late = call.not_after is not None and self.now > call.not_after
-        if retry_after_ms is not None:
+        if retry_after_ms is not None and self._money.is_wanted(call):
             pause = timedelta(milliseconds=retry_after_ms)
             self._calls.repeat(call, self.now + max(pause, self._calls.patience_with(call)))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:

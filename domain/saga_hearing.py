@@ -16,7 +16,7 @@ from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
 from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, Step
-from domain.saga_values import Closing
+from domain.saga_values import GATEWAY, Closing
 
 HASTY_QUESTIONS = 10
 """How often a refund that nobody here asked for is asked about before that is left to the days."""
@@ -47,6 +47,7 @@ class SagaHearing:
         else:
             if is_verified:
                 self._end_doubt(report)
+                self._money.lapsed(report)
             self._act_on(judgement.verdict, report, is_verified=is_verified)
         return judgement.verdict
 
@@ -94,7 +95,9 @@ class SagaHearing:
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
         is_settled = report.transaction_ref in self._saga.returns
-        if is_verified and (is_settled or not self._is_about_us(report)):
+        is_waiting = report.transaction_ref in self._saga.parked
+        is_old = is_waiting and self._saga.doubts.get(report.transaction_ref) == report
+        if is_verified and (is_settled or is_old or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if is_verified:
@@ -121,7 +124,7 @@ class SagaHearing:
     def _end_doubt(self, report: GatewayReport) -> None:
         """The gateway has said something of the transaction that fits."""
         if report.transaction_ref in self._saga.parked:
-            self._calls.resume("gateway", report.transaction_ref)
+            self._calls.resume(GATEWAY, report.transaction_ref)
 
     # The customer's page
 

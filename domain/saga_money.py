@@ -1,5 +1,6 @@
 """Money that moves after the sale: refunds, captures, voids, and what must be given back."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from domain.gateway_call import FOLLOW_UP_KINDS, Operation
@@ -9,6 +10,7 @@ from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure
 from domain.saga_calls import SagaCalls
 from domain.saga_steps import Step
+from domain.saga_values import GATEWAY
 
 ATTEMPTS_MAX = 5
 """How often a follow-up that provably did not happen is asked for anew."""
@@ -16,6 +18,9 @@ QUERIES_MAX = 40
 """How often a follow-up is asked after before a person has to look."""
 DOUBTS_MAX = 3
 """How often the gateway is asked once more when its own answer does not fit."""
+
+LET_GO = frozenset({TransactionStatus.VOIDED, TransactionStatus.EXPIRED})
+"""What becomes of an authorization that was never captured, at the gateway or at the bank."""
 
 NEEDS_OPERATOR = "needs_operator"
 
@@ -51,6 +56,10 @@ class SagaMoney:
         """True while a capture is under way."""
         under_way = self._saga.follow_ups_under_way
         return any(call.operation is Operation.CAPTURE for call in under_way)
+
+    def is_wanted(self, call: Call) -> bool:
+        """False for a capture of a payment that is being closed: it would only be given back."""
+        return not (call.operation is Operation.CAPTURE and self._saga.is_closing)
 
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
@@ -146,8 +155,9 @@ class SagaMoney:
             return
         fitting = [report for report in reports if self._doubt(call, report) is None]
         done = [report for report in fitting if report.status is TransactionStatus.AUTHORISED]
+        undecided = [report for report in fitting if not report.status.is_refusal]
         if fitting:
-            self._weigh(call, (done or fitting)[0])
+            self._weigh(call, (done or undecided or fitting)[0])
         elif reports:
             reason = self._doubt(call, reports[0]) or ""
             self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
@@ -179,11 +189,16 @@ class SagaMoney:
             self._done(call, report)
         elif report.status.is_refusal:
             self.refused(call, Failure("refused", report.message or report.status, report.code))
-        elif self._calls.queries_about(call) >= QUERIES_MAX:
-            self._park(call, f"the gateway still says {report.status}")
         else:
-            due_at = self._calls.now + self._timings.held_gap
-            self._calls.watch(call, report.transaction_ref, due_at)
+            detail = f"the gateway still says {report.status}"
+            self._watch(call, report.transaction_ref, detail)
+
+    def _watch(self, call: Call, transaction_ref: str, detail: str) -> None:
+        """Asks again in a day; after so many questions a person has to look, for `detail`."""
+        if self._calls.queries_about(call) >= QUERIES_MAX:
+            self._park(call, detail)
+        else:
+            self._calls.watch(call, transaction_ref, self._calls.now + self._timings.held_gap)
 
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it."""
@@ -195,6 +210,7 @@ class SagaMoney:
             self._end(call, PaymentSaga.FollowUpEnded)
             if not self._is_returned(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
+                self._calls.ask_carts()
 
     def _done(self, call: Call, report: GatewayReport) -> None:
         ref = report.transaction_ref
@@ -249,6 +265,10 @@ class SagaMoney:
 
     def given_back_elsewhere(self, report: GatewayReport) -> None:
         """Somebody gave money back in the dashboard."""
+        given_up = self._refund_given_up(report)
+        if given_up is not None:
+            self._done(given_up, report)
+            return
         ref, refund_ref = report.previous_ref or "", report.transaction_ref
         given_back = {"transaction_ref": ref, "refund_ref": refund_ref, "amount": report.amount}
         money = self._saga.returns.get(ref)
@@ -260,6 +280,36 @@ class SagaMoney:
             for call in list(self._saga.calls.values()):
                 if call.transaction_ref == ref and self._unpark(call):
                     self._ask_on(call)
+
+    def lapsed(self, report: GatewayReport) -> None:
+        """A transaction is over: if it is an authorization, nothing is reserved any more."""
+        ref, left = report.transaction_ref, self._reserved_by(report)
+        is_known = ref in self._saga.refund_refs
+        if report.status in LET_GO and left.amount > 0 and not is_known and not self.is_capturing:
+            void = TransactionKind.VOID
+            self.given_back_elsewhere(replace(report, kind=void, amount=left, previous_ref=ref))
+
+    def _reserved_by(self, report: GatewayReport) -> Money:
+        """What was authorized with a transaction and is not the customer's again."""
+        nothing = self._saga.amount * 0
+        if report.kind is not TransactionKind.AUTHORIZATION:
+            return nothing
+        money = self._saga.returns.get(report.transaction_ref)
+        if money is not None:
+            return money.amount - money.returned
+        authorization = self._saga.authorization
+        if authorization is None or authorization.transaction_ref != report.transaction_ref:
+            return nothing
+        return self._left_of(authorization)
+
+    def _refund_given_up(self, report: GatewayReport) -> Call | None:
+        """The merchant's refund that a person was asked to look after, and has made himself."""
+        for call in self._saga.calls.values():
+            is_parked = call.refund_id is not None and call.call_id in self._saga.parked
+            made = (report.kind, report.previous_ref, report.amount)
+            if is_parked and made == (TransactionKind.REFUND, call.transaction_ref, call.amount):
+                return call
+        return None
 
     def _ask_on(self, call: Call) -> None:
         """Nobody has to look any more, but what became of our own call is still to be known."""
@@ -283,22 +333,34 @@ class SagaMoney:
             if isinstance(parked_id, UUID) and self._saga.calls[parked_id].cart_id == call.cart_id
         ]
         for parked_id in reasons:
-            self._calls.resume("gateway", parked_id)
+            self._calls.resume(GATEWAY, parked_id)
         return bool(reasons)
 
     def _not_found(self, call: Call) -> None:
-        """The gateway does not know it. Long enough afterwards that proves it never happened."""
+        """The gateway does not know it. Long enough afterwards that proves it never happened,
+        unless the gateway has known it before."""
+        seen_as = self._calls.seen_as(call)
+        if seen_as is not None:
+            self._watch(call, seen_as, f"the gateway knows nothing of {seen_as} any more")
+            return
         asked = self._calls.queries_about(call)
         lost_at = self._saga.answered.get(call.call_id, self._calls.now)
         proven_at = lost_at + self._timings.proof_after
         if self._calls.now < proven_at or asked < 2:
             due_at = max(self._calls.now + self._timings.retry_max, proven_at)
             self._calls.ask_after(call, due_at)
-        elif self._calls.attempts_of(call) >= ATTEMPTS_MAX:
+        elif not self.is_wanted(call):
+            self.refused(call, Failure("not_captured", "the payment was closed meanwhile"))
+        elif self._is_given_up(call):
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:
             self._unpark(call)
             self._calls.repeat(call, self._calls.now)
+
+    def _is_given_up(self, call: Call) -> bool:
+        """True after so many attempts, unless an operator wants another one."""
+        is_wanted = call.call_id in self._saga.retried
+        return self._calls.attempts_of(call) >= ATTEMPTS_MAX and not is_wanted
 
     def _park(self, call: Call, detail: str) -> None:
         assert call.amount is not None

@@ -9,6 +9,9 @@ from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
 
+GATEWAY = "gateway"
+"""Who ends a reason for parking when it is not an operator."""
+
 
 @dataclass(frozen=True)
 class Call:

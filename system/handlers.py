@@ -24,7 +24,7 @@ from application.rows import RowChange
 from domain.confirmation import Confirmation
 from domain.event import PaySagaAggregate, acting
 from domain.gateway_call import Operation
-from domain.payment_saga import Call
+from domain.payment_saga import Call, PaymentSaga
 from domain.saga_steps import Deadline
 from system.applications import Applications
 from system.followers.confirmations import Told
@@ -66,7 +66,7 @@ class GatewayCallHandler:
             return
         call = saga.calls[item.work_id]
         sent_at = self._applications.clock.now()
-        outcome = self._outcome(call, item, sent_at)
+        outcome = self._outcome(saga, call, item, sent_at)
         now = self._applications.clock.now()
         with acting(item.context(now)):
             try:
@@ -81,9 +81,11 @@ class GatewayCallHandler:
             except IntegrityError:
                 self._applications.gateway.record(rows=[item.done()])
 
-    def _outcome(self, call: Call, item: WorkItem, now: datetime) -> Outcome:
+    def _outcome(self, saga: PaymentSaga, call: Call, item: WorkItem, now: datetime) -> Outcome:
         if item.attempts > 1 and not call.operation.is_query:
             return Unknown("an earlier attempt was cut short and may have gone out")
+        if saga.is_closing and call.operation is Operation.CAPTURE:
+            return Refused(Refusal.GAVE_UP, "gave_up", "the payment was closed before its capture")
         if call.not_after is not None and now > call.not_after:
             return Refused(Refusal.GAVE_UP, "gave_up", "the gateway could not be reached in time")
         return self._ask(call, item)
@@ -132,13 +134,15 @@ class GatewayCallHandler:
 
 
 class SagaDeadlineHandler:
-    """Tells a saga that one of its deadlines has passed."""
+    """Tells a saga that one of its deadlines has passed: that it had was seen when the work was
+    claimed, whatever a clock that was put back since then says."""
 
     def __init__(self, applications: Applications) -> None:
         self._applications = applications
 
     def __call__(self, item: WorkItem) -> None:
-        with acting(item.context(self._applications.clock.now())):
+        now = max(self._applications.clock.now(), item.due_at)
+        with acting(item.context(now)):
             self._applications.sagas.reach_deadline(
                 item.aggregate_id, Deadline(item.detail or ""), rows=[item.done()]
             )

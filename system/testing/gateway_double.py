@@ -263,6 +263,13 @@ class GatewayDouble:
         `refund_in_dashboard` does."""
         self._move_in_dashboard(payment_id, TransactionKind.VOID, amount)
 
+    def lapse(self, payment_id: UUID) -> None:
+        """The bank lets go of what is still reserved, without a word to anybody."""
+        for report in self.of(payment_id):
+            if self.left_of(report.transaction_ref, TransactionKind.VOID):
+                lapsed = replace(report, status=TransactionStatus.EXPIRED)
+                self.transactions[report.transaction_ref] = lapsed
+
     def _move_in_dashboard(self, payment_id: UUID, kind: TransactionKind, amount: Money) -> None:
         for parent in self.of(payment_id):
             left = self.left_of(parent.transaction_ref, kind)

@@ -93,6 +93,14 @@ def check_at_end(world: "World") -> None:
     _check_logs(world)
 
 
+def check_operator_helped(world: "World") -> None:
+    """A healthy gateway lets an operator end all but what it has not decided about itself."""
+    for payment_id in world.ids.values():
+        saga = world.system.saga(payment_id)
+        reasons = [why for why in saga.parked.values() if "still says pending" not in why]
+        require(not reasons, f"an operator cannot end what is parked: {reasons}")
+
+
 def check_replay(log: EventLog[Any], aggregate: PaySagaAggregate) -> None:
     """The stored events, read anew, give the aggregate as it was when it was recorded."""
     stored = log.recorder.select_events(aggregate.id, lte=aggregate.version)

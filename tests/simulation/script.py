@@ -56,6 +56,7 @@ STAFF = {
     "dashboard_refund": 2,
     "dashboard_void": 1,
     "dashboard_void_part": 1,
+    "lapse": 1,
     "approve": 3,
     "disapprove": 2,
 }
@@ -133,6 +134,8 @@ STORIES: tuple[tuple[str, ...], ...] = (
     ("manual", "pay", "dashboard_void", "capture"),
     ("manual", "pay", "capture_part", "dashboard_void_part"),
     ("manual", "pay", "cancel", "dashboard_void"),
+    ("manual", "pay", "lapse"),
+    ("two_pages", "manual", "pay_any_page", "pay_any_page", "lapse", "capture_part"),
     ("two_pages", "manual", "pay_any_page", "pay_any_page", "dashboard_void", "capture"),
     ("manual", "pay"),
 )

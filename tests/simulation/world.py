@@ -31,7 +31,13 @@ from system.testing import SystemUnderTest
 from tests.simulation import faults
 from tests.simulation.contract_kit import AGREED, agree_without_instalments
 from tests.simulation.faults import ProcessDied
-from tests.simulation.invariants import Broken, check_at_end, check_replay, check_when_quiet
+from tests.simulation.invariants import (
+    Broken,
+    check_at_end,
+    check_operator_helped,
+    check_replay,
+    check_when_quiet,
+)
 from tests.simulation.script import Action
 
 LEASE = timedelta(seconds=10)
@@ -142,14 +148,17 @@ class World:
         check_at_end(self)
         self.call_operator()
         check_at_end(self)
+        check_operator_helped(self)
 
     def call_operator(self) -> None:
-        """An operator looks after what is parked: with a healthy gateway that ends well."""
-        for payment_id in self.ids.values():
-            self.system.retry(payment_id)
-        self.settle()
-        self.pass_time(self.now + timedelta(days=40))
-        self.settle()
+        """An operator looks after what is parked, and gives up what is parked again for a report
+        that cannot be believed: with a healthy gateway that ends well."""
+        for command in (self.system.retry, self.system.compensate):
+            for payment_id in self.ids.values():
+                command(payment_id)
+            self.settle()
+            self.pass_time(self.now + timedelta(days=40))
+            self.settle()
 
     def pass_time(self, until: datetime) -> None:
         """Lets time pass; what falls due meanwhile happens at its time."""
@@ -433,6 +442,9 @@ class World:
     def _do_dashboard_void_part(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount
         self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
+
+    def _do_lapse(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.lapse(payment_id)
 
     def _do_approve(self, payment_id: UUID, action: Action) -> None:
         self._decide(payment_id, action, is_done=True)
