@@ -91,6 +91,12 @@ GAUGES = (
         {"sagas_open": "Sagas that are not through, and those that are parked."},
     ),
     Gauges(
+        "SELECT status, count(*) AS confirmations_not_delivered FROM view_confirmations"
+        " WHERE status IN ('pending', 'exhausted') GROUP BY status",
+        ("status",),
+        {"confirmations_not_delivered": "Confirmations being tried, and those given up."},
+    ),
+    Gauges(
         "SELECT kind, count(*) AS agenda_rows,"
         " count(*) FILTER (WHERE due_at <= now()) AS agenda_due,"
         " count(*) FILTER (WHERE claimed_until > now()) AS agenda_claimed,"

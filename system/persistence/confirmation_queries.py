@@ -88,7 +88,7 @@ class ConfirmationQueries:
 
 @reconnecting
 def confirmation_figures(persistence: PostgresPersistence) -> ConfirmationFigures:
-    """How many confirmations stand how, for readiness and metrics."""
+    """How many confirmations stand how, for readiness."""
     with persistence.connection() as connection:
         row = connection.execute(FIGURES, {"max": COUNT_MAX}).fetchone()
     assert row is not None

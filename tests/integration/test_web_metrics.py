@@ -18,6 +18,7 @@ from interface.embedded_postgres import EmbeddedPostgres
 from system import event_counts, figures
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
+from tests.integration.simulator_merchant import listening
 from tests.unit.promtool import needs_promtool, promtool
 
 Labels = frozenset[tuple[str, str]]
@@ -185,6 +186,14 @@ def test_parked_sagas_and_parked_events_are_counted(own: House) -> None:
     assert value(own.url, "sagas_open", status="parked") == 1
     assert value(own.url, "follower_parked_events", follower="Agenda") == 1
     assert value(own.url, "follower_parked_events", follower="Webhooks") == 0
+
+
+def test_confirmations_that_were_given_up_are_counted(home: House) -> None:
+    with listening() as merchant:
+        merchant.answers.append(410)
+        payment = home.api.created(callbackUrl=merchant.url)
+        home.api.cancel(payment["paymentId"])
+        becomes(home, 1, "confirmations_not_delivered", status="exhausted")
 
 
 def test_the_breaker_is_shown_with_state_and_metrics(home: House) -> None:
