@@ -37,8 +37,7 @@ class SagaCompensation:
         self._calls.clear_deadlines()
         if closing is None:
             self._calls.trigger(PaymentSaga.RecordClosed, step=Step.CREATE_RECORD)
-        if closing is None or closing.report is None or len(self._calls.carts_with_pages) > 1:
-            self.watch_for_late_money()
+        self.watch_for_late_money()
         self.proceed()
 
     def record_closed(self) -> None:
@@ -119,6 +118,13 @@ class SagaCompensation:
         if is_usable or len(self._calls.carts_with_pages) > 1:
             late_at = self._opened_at + self._calls.timings.late_money_after
             self._calls.set_deadline(Deadline.LATE_MONEY, max(self._calls.now, late_at))
+
+    def look_once_more(self) -> None:
+        """Asked once about late money, the gateway is asked again when no page of any kind can be
+        paid on any more."""
+        last_at = self._opened_at + self._calls.timings.last_page_after
+        if self._calls.now < last_at:
+            self._calls.set_deadline(Deadline.LATE_MONEY, last_at)
 
     @property
     def _opened_at(self) -> datetime:

@@ -203,6 +203,8 @@ class SagaDecider:
         if due_at is None or due_at > self.now:
             return
         self._trigger(PaymentSaga.DeadlineReached, deadline=deadline)
+        if deadline is Deadline.LATE_MONEY:
+            self._compensation.look_once_more()
         if deadline is not Deadline.AUTHORIZATION:
             self._ask(deadline)
         elif self._money.is_capturing:

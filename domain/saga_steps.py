@@ -93,6 +93,8 @@ class SagaTimings:
     """How long after the page's end the gateway may still be closing it."""
     late_money_after: timedelta = timedelta(minutes=70)
     """When late 3-D Secure results are known at last (PayTabs, section 10)."""
+    last_page_after: timedelta = timedelta(minutes=190)
+    """When the pages of slow payment methods are over, too (PayTabs, section 10: about 3 hours)."""
     held_gap: timedelta = timedelta(days=1)
     """Between questions about what the gateway holds or has pending."""
     held_max: timedelta = timedelta(days=31)

@@ -282,14 +282,14 @@ class TestDeadlines:
             if call.operation is Operation.QUERY_TRANSACTION
         ]
 
-    def test_an_unused_page_is_asked_about_with_growing_gaps_at_its_end_and_once_more(
+    def test_an_unused_page_is_asked_about_with_growing_gaps_at_its_end_and_twice_more(
         self, s: SystemUnderTest
     ) -> None:
         payment_id = opened(s)
 
         s.wait(2 * DAY)
 
-        assert self.asked_at(s, payment_id) == [60, 120, 240, 480, 960, 1260, 4200]
+        assert self.asked_at(s, payment_id) == [60, 120, 240, 480, 960, 1260, 4200, 11400]
         assert_ended(s, payment_id, "cancelled", "0")
 
     def test_what_is_held_is_asked_about_daily(self, s: SystemUnderTest) -> None:

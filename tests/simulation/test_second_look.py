@@ -334,3 +334,32 @@ def test_of_two_authorizations_the_bank_may_let_either_go(s: SystemUnderTest, nu
     assert s.payment(payment_id).status == "cancelled"
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
     assert s.gateway.held_of(payment_id) == 0
+
+
+@pytest.mark.parametrize("how", [TransactionStatus.DECLINED, TransactionStatus.CANCELLED])
+def test_a_report_that_closed_a_payment_may_be_contradicted_in_silence(
+    s: SystemUnderTest, how: TransactionStatus
+) -> None:
+    payment_id = opened(s)
+    page = s.gateway.page_of(payment_id)
+    s.receive(replace(page, status=how, amount=sar("10.00")))
+    s.run()
+    assert s.payment(payment_id).is_closed
+
+    s.gateway.pay(payment_id, silently=True)
+    s.wait(DAY)
+
+    assert s.gateway.net_of(payment_id) == 0
+
+
+@pytest.mark.parametrize("hours", [0.5, 1.5, 2.5, 3])
+def test_money_that_comes_hours_after_a_cancel_goes_back(s: SystemUnderTest, hours: float) -> None:
+    payment_id = opened(s)
+    s.cancel_payment(payment_id)
+    s.wait(HOUR * hours)
+
+    s.gateway.pay(payment_id, silently=True)
+    s.wait(DAY)
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.gateway.net_of(payment_id) == 0

@@ -153,7 +153,7 @@ def test_an_abandoned_page_expires_and_the_merchant_is_told() -> None:
         assert s.payment(payment_id).status == "cancelled"
         assert s.payment(payment_id).cancellation_reason == "expired"
         assert s.merchant.events_told == ["payment.cancelled"]
-        s.wait(timedelta(hours=2))
+        s.wait(timedelta(hours=4))
         assert s.saga(payment_id).status == "compensated"
         assert s.agenda.next_due_at() is None
 

@@ -46,7 +46,7 @@ AFTERLIFE = timedelta(days=45)
 """How long a healthy system is left alone before the books are compared."""
 STEPS_MAX = 3000
 """More steps than any moment needs: who is not quiet by then is running in circles."""
-SEEN_FOR = timedelta(minutes=65)
+SEEN_FOR = timedelta(minutes=185)
 """A customer may be busy on a page for so long without anybody being told (late 3-D Secure)."""
 SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CAPTURE}
 """Forged reports of these must be doubted; others are asked after before they are believed."""
