@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.belief import Verdict
+from domain.belief import FOLLOW_UPS, Verdict
 from domain.gateway_call import Operation
 from domain.gateway_report import GatewayReport, TransactionStatus
 from domain.money import Money
@@ -251,7 +251,7 @@ class SagaDecider:
             closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
             self._close(f"given up by {actor}", closing)
         for report in odd:
-            if report.status is TransactionStatus.AUTHORISED:
+            if report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS:
                 self._money.give_back(report)
 
     @property

@@ -363,3 +363,19 @@ def test_money_that_comes_hours_after_a_cancel_goes_back(s: SystemUnderTest, hou
 
     assert s.payment(payment_id).status == "cancelled"
     assert s.gateway.net_of(payment_id) == 0
+
+
+def test_what_gave_money_back_is_never_given_back_itself(s: SystemUnderTest) -> None:
+    payment_id = opened(s, "manual")
+    s.gateway.defer(payment_id)
+    s.gateway.settle_deferred(payment_id)
+    s.run()
+    s.gateway.refund_in_dashboard(payment_id, sar("4.00"))
+    s.wait(40 * DAY)
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+
+    s.compensate(payment_id)
+    s.run()
+
+    asked = [call for call in s.saga(payment_id).calls.values() if call.operation.is_follow_up]
+    assert [call.transaction_ref for call in asked] == ["TST0000000000002"]
