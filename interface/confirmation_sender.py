@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import requests
+import structlog
 from standardwebhooks.webhooks import Webhook as StandardWebhook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
@@ -14,6 +15,8 @@ from application.confirmations import RESPONSE_BODY_LENGTH_MAX, Delivery
 from interface.callback_address import AddressRefused, CallbackAddress, IpAddress
 from interface.paytabs.cards import mask_card_numbers
 from interface.paytabs.deadline import DeadlineAdapter, deadline_at
+
+log = structlog.get_logger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 5.0
 TOTAL_TIMEOUT_SECONDS = 15.0
@@ -149,8 +152,8 @@ def _beginning_of(response: requests.Response) -> str | None:
             if not piece:
                 break
             read += piece
-    except (HTTPError, OSError, ValueError):
-        pass
+    except (HTTPError, OSError, ValueError) as error:
+        log.debug("answer_broke_off", error=str(error))
     return mask_card_numbers(read.decode("utf-8", "replace")) or None
 
 

@@ -47,6 +47,23 @@ SECURITY_HEADERS = {
 }
 
 
+DESCRIBED = (
+    payments,
+    sagas,
+    contracts,
+    circuit_breakers,
+    notifications,
+    webhooks,
+    way_back,
+    confirmations,
+    projections,
+    parked_events,
+    events,
+    rebuilds,
+)
+"""The blueprints that the OpenAPI document describes."""
+
+
 class PaySagaApp(OpenAPI):
     """Flask with our way of reading JSON."""
 
@@ -60,9 +77,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         InvalidSettings: no database is set.
         OperationalError: it cannot be reached.
     """
-    persistence = open_persistence(settings)
-    applications = build_applications(settings, persistence)
-    listener = Listener(settings.conninfo)
+    context = _context(settings)
     app = PaySagaApp(
         __name__,
         info=Info(title="PaySaga", version="1"),
@@ -71,11 +86,31 @@ def create_app(settings: Settings) -> PaySagaApp:
         validation_error_model=ProblemAnswer,
         doc_ui=False,
     )
-    feed = Feed(persistence, applications)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.url_map.merge_slashes = False
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
-    app.extensions["paysaga"] = WebContext(
+    app.extensions["paysaga"] = context
+    serve_metrics(app)
+    app.before_request(begin)
+    app.after_request(audit_refusal)
+    app.after_request(_add_headers)
+    app.teardown_request(end)
+    register_error_handlers(app)
+    for described in DESCRIBED:
+        app.register_api(described)
+    for plain in (health, reference):
+        app.register_blueprint(plain)
+    context.listener.start()
+    atexit.register(context.listener.stop)
+    return app
+
+
+def _context(settings: Settings) -> WebContext:
+    persistence = open_persistence(settings)
+    applications = build_applications(settings, persistence)
+    listener = Listener(settings.conninfo)
+    feed = Feed(persistence, applications)
+    return WebContext(
         settings=settings,
         persistence=persistence,
         applications=applications,
@@ -93,29 +128,6 @@ def create_app(settings: Settings) -> PaySagaApp:
         feed=feed,
         streams=EventStreams(feed, listener, settings.web_threads),
     )
-    serve_metrics(app)
-    app.before_request(begin)
-    app.after_request(audit_refusal)
-    app.after_request(_add_headers)
-    app.teardown_request(end)
-    register_error_handlers(app)
-    app.register_api(payments)
-    app.register_api(sagas)
-    app.register_api(contracts)
-    app.register_api(circuit_breakers)
-    app.register_api(notifications)
-    app.register_api(webhooks)
-    app.register_api(way_back)
-    app.register_api(confirmations)
-    app.register_api(projections)
-    app.register_api(parked_events)
-    app.register_api(events)
-    app.register_api(rebuilds)
-    app.register_blueprint(health)
-    app.register_blueprint(reference)
-    listener.start()
-    atexit.register(listener.stop)
-    return app
 
 
 def _add_headers(response: Response) -> Response:

@@ -30,6 +30,47 @@ class Announcement:
         return cls(int(position), changed)
 
 
+APPEND_FUNCTION = SQL("""
+CREATE OR REPLACE FUNCTION {function}(
+    ids uuid[], versions bigint[], topics text[], states bytea[],
+    leader text, leader_position bigint, leader_after bigint
+) RETURNS SETOF bigint LANGUAGE plpgsql AS $append$
+BEGIN
+    IF leader IS NOT NULL THEN
+        UPDATE {tracking} AS t SET notification_id = leader_position
+        WHERE t.application_name = leader AND t.notification_id < leader_position
+        AND (leader_after IS NULL OR t.notification_id = leader_after);
+        IF NOT FOUND AND coalesce(leader_after, 0) = 0 THEN
+            INSERT INTO {tracking} (application_name, notification_id)
+            VALUES (leader, leader_position) ON CONFLICT (application_name) DO NOTHING;
+        END IF;
+        IF NOT FOUND THEN
+            RAISE unique_violation USING MESSAGE = {taken};
+        END IF;
+    END IF;
+    IF cardinality(ids) = 0 THEN
+        IF leader IS NOT NULL THEN
+            PERFORM set_config('synchronous_commit', 'off', true);
+        END IF;
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext({channel}));
+    RETURN QUERY
+        INSERT INTO {events} (originator_id, originator_version, topic, state)
+        SELECT e.id, e.version, e.topic, e.state
+        FROM unnest(ids, versions, topics, states)
+            WITH ORDINALITY AS e(id, version, topic, state, place)
+        ORDER BY e.place
+        RETURNING notification_id;
+    PERFORM pg_notify({channel}, lastval() || ' ' || CASE WHEN cardinality(ids) <= {ids_max}
+        THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
+            FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
+        ELSE '' END);
+END
+$append$
+""")
+
+
 def create_append_function(
     *, events_table: str, tracking_table: str, function: str, channel: str
 ) -> Composed:
@@ -47,47 +88,7 @@ def create_append_function(
     next second, then position and rows are lost together, and made again from the same events.
     Whatever is committed after them with waiting, such as a claim on the agenda, takes them along.
     """
-    return SQL(
-        """
-        CREATE OR REPLACE FUNCTION {function}(
-            ids uuid[], versions bigint[], topics text[], states bytea[],
-            leader text, leader_position bigint, leader_after bigint
-        ) RETURNS SETOF bigint LANGUAGE plpgsql AS $append$
-        BEGIN
-            IF leader IS NOT NULL THEN
-                UPDATE {tracking} AS t SET notification_id = leader_position
-                WHERE t.application_name = leader AND t.notification_id < leader_position
-                AND (leader_after IS NULL OR t.notification_id = leader_after);
-                IF NOT FOUND AND coalesce(leader_after, 0) = 0 THEN
-                    INSERT INTO {tracking} (application_name, notification_id)
-                    VALUES (leader, leader_position) ON CONFLICT (application_name) DO NOTHING;
-                END IF;
-                IF NOT FOUND THEN
-                    RAISE unique_violation USING MESSAGE = {taken};
-                END IF;
-            END IF;
-            IF cardinality(ids) = 0 THEN
-                IF leader IS NOT NULL THEN
-                    PERFORM set_config('synchronous_commit', 'off', true);
-                END IF;
-                RETURN;
-            END IF;
-            PERFORM pg_advisory_xact_lock(hashtext({channel}));
-            RETURN QUERY
-                INSERT INTO {events} (originator_id, originator_version, topic, state)
-                SELECT e.id, e.version, e.topic, e.state
-                FROM unnest(ids, versions, topics, states)
-                    WITH ORDINALITY AS e(id, version, topic, state, place)
-                ORDER BY e.place
-                RETURNING notification_id;
-            PERFORM pg_notify({channel}, lastval() || ' ' || CASE WHEN cardinality(ids) <= {ids_max}
-                THEN (SELECT coalesce(string_agg(e.id::text, ','), {none})
-                    FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
-                ELSE '' END);
-        END
-        $append$
-        """
-    ).format(
+    return APPEND_FUNCTION.format(
         function=Identifier(function),
         tracking=Identifier(tracking_table),
         events=Identifier(events_table),
