@@ -7,7 +7,7 @@ import click
 
 from interface.cli.api_client import api_client
 from interface.cli.failures import CommandFailed
-from interface.cli.lists import read, tell_of_more
+from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
 from interface.client import PAGE_SIZE_MAX, Client, given
 from interface.json_text import write_json
@@ -16,8 +16,6 @@ PATH = "/v1/confirmations"
 ROUNDS_MAX = 1000
 """How many requests one `redeliver --since` sends at the most."""
 STATUSES = ("pending", "delivered", "exhausted")
-
-as_json = click.option("--json", "is_json", is_flag=True, help="Print the JSON of the API.")
 
 
 @click.group()
@@ -43,8 +41,7 @@ def list_confirmations(is_json: bool, **filters: Any) -> None:
         "limit": filters["limit"],
         "cursor": filters["cursor"],
     }
-    with api_client() as api:
-        answer = api.get(PATH, given(query))
+    answer = read_list(PATH, given(query), is_all=False)
     if is_json:
         show_json(answer)
     else:

@@ -1,14 +1,17 @@
-"""What the commands that read lists over HTTP have in common."""
+"""What the commands on things over HTTP have in common."""
 
 from typing import Any
 
 import click
 
+from interface.cli.api_client import api_client
 from interface.cli.failures import CommandFailed
 from interface.client import Client
 from interface.json_text import read_json, write_json
 
 PAGES_MAX = 100_000
+
+as_json = click.option("--json", "is_json", is_flag=True, help="Print the JSON of the API.")
 
 
 def read(answer: bytes) -> Any:
@@ -37,6 +40,16 @@ def all_pages(api: Client, path: str, query: dict[str, Any]) -> bytes:
             return write_json({"data": found, "nextCursor": None})
         query = {**query, "cursor": page["nextCursor"]}
     raise CommandFailed(f"there are more than {PAGES_MAX} pages: use filters")
+
+
+def read_list(path: str, query: dict[str, Any], *, is_all: bool) -> bytes:
+    """A page of a list, or all of them as one.
+
+    Raises:
+        CommandFailed: see `all_pages`.
+    """
+    with api_client() as api:
+        return all_pages(api, path, query) if is_all else api.get(path, query)
 
 
 def tell_of_more(page: Any) -> None:

@@ -6,15 +6,13 @@ from urllib.parse import quote
 import click
 
 from interface.cli.api_client import api_client
-from interface.cli.lists import all_pages, read, tell_of_more
+from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
 from interface.client import PAGE_SIZE_MAX, given
 from interface.json_text import write_json
 
 PATH = "/v1/webhooks"
 STATUSES = ("received", "processed", "failed")
-
-as_json = click.option("--json", "is_json", is_flag=True, help="Print the JSON of the API.")
 
 
 @click.group()
@@ -49,8 +47,7 @@ def list_webhooks(is_all: bool, is_json: bool, limit: int | None, **filters: str
             "limit": limit or (PAGE_SIZE_MAX if is_all else None),
         }
     )
-    with api_client() as api:
-        answer = all_pages(api, PATH, query) if is_all else api.get(PATH, query)
+    answer = read_list(PATH, query, is_all=is_all)
     if is_json:
         show_json(answer)
     else:

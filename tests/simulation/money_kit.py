@@ -1,40 +1,52 @@
 """Payments in the states that money tests begin with, and what such tests look at."""
 
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
+from application.payment_gateway import Refusal, Refused, Unknown
 from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money, money
 from domain.saga_steps import SagaStatus
 from system.testing import SystemUnderTest
 
 CALLBACK_URL = "https://merchant.example.com/told"
+DUPLICATE = Refused(Refusal.DUPLICATE, "4", "Duplicate Request")
+INVALID = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
+TIME_OUT = Unknown("time-out")
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
 
 
 def sar(amount: str) -> Money:
     return money(amount, "SAR")
 
 
-def opened(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:
+def opened(
+    s: SystemUnderTest,
+    capture_method: str = "automatic",
+    callback_url: str | None = CALLBACK_URL,
+) -> UUID:
     payment_id = s.create_payment(
-        "10.00", "SAR", "Tea", callback_url=CALLBACK_URL, capture_method=capture_method
+        "10.00", "SAR", "Tea", callback_url=callback_url, capture_method=capture_method
     )
     s.run()
     return payment_id
 
 
-def paid(s: SystemUnderTest) -> UUID:
-    payment_id = opened(s)
+def paid(
+    s: SystemUnderTest,
+    capture_method: str = "automatic",
+    callback_url: str | None = CALLBACK_URL,
+) -> UUID:
+    payment_id = opened(s, capture_method, callback_url)
     s.gateway.pay(payment_id)
     s.run()
     return payment_id
 
 
 def authorized(s: SystemUnderTest) -> UUID:
-    payment_id = opened(s, "manual")
-    s.gateway.pay(payment_id)
-    s.run()
-    return payment_id
+    return paid(s, "manual")
 
 
 def moves(s: SystemUnderTest, kind: TransactionKind) -> list[GatewayReport]:

@@ -4,29 +4,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import IntegrityError
 
-from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
+from application.payment_gateway import NotAttempted, Outcome, Succeeded
 from domain.gateway_report import (
     GatewayReport,
     TransactionKind,
     TransactionStatus,
     cart_id_for,
 )
-from domain.money import Money, money
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
 from system.following import Following
 from system.testing import SystemUnderTest
-
-MINUTE = timedelta(minutes=1)
-DAY = timedelta(days=1)
-INVALID = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
-TIME_OUT = Unknown("time-out")
+from tests.simulation import money_kit
+from tests.simulation.money_kit import DAY, INVALID, MINUTE, TIME_OUT, sar
 
 
 @pytest.fixture
@@ -35,21 +32,8 @@ def s() -> Iterator[SystemUnderTest]:
         yield system
 
 
-def sar(amount: str) -> Money:
-    return money(amount, "SAR")
-
-
-def opened(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:
-    payment_id = s.create_payment("10.00", "SAR", "Tea", capture_method=capture_method)
-    s.run()
-    return payment_id
-
-
-def paid(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:
-    payment_id = opened(s, capture_method)
-    s.gateway.pay(payment_id)
-    s.run()
-    return payment_id
+opened = partial(money_kit.opened, callback_url=None)
+paid = partial(money_kit.paid, callback_url=None)
 
 
 def with_two_pages(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:

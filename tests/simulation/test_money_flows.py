@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from application.payment_gateway import FollowUpRequest, Refusal, Refused, Unknown
+from application.payment_gateway import FollowUpRequest, Refused, Unknown
 from domain.gateway_call import Operation
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.payment_saga import PaymentSaga
@@ -14,6 +14,11 @@ from domain.saga_steps import SagaStatus, Step
 from system.testing import SystemUnderTest
 from tests.simulation.money_kit import (
     CALLBACK_URL,
+    DAY,
+    DUPLICATE,
+    INVALID,
+    MINUTE,
+    TIME_OUT,
     assert_ended,
     authorized,
     moves,
@@ -22,12 +27,6 @@ from tests.simulation.money_kit import (
     refund_statuses,
     sar,
 )
-
-DUPLICATE = Refused(Refusal.DUPLICATE, "4", "Duplicate Request")
-INVALID = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
-TIME_OUT = Unknown("time-out")
-DAY = timedelta(days=1)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture

@@ -2,12 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import Refusal, Refused, Unknown
 from domain.errors import InvalidTransition
 from domain.gateway_call import Operation
 from domain.gateway_report import TransactionKind, TransactionStatus
@@ -16,6 +14,10 @@ from domain.saga_steps import Deadline, SagaStatus, Step, StepStatus
 from domain.security_incident import SecurityIncident
 from system.testing import SystemUnderTest
 from tests.simulation.money_kit import (
+    DAY,
+    INVALID,
+    MINUTE,
+    TIME_OUT,
     assert_ended,
     authorized,
     moves,
@@ -24,12 +26,6 @@ from tests.simulation.money_kit import (
     refund_statuses,
     sar,
 )
-
-DUPLICATE = Refused(Refusal.DUPLICATE, "4", "Duplicate Request")
-INVALID = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
-TIME_OUT = Unknown("time-out")
-DAY = timedelta(days=1)
-MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture

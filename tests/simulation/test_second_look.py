@@ -4,22 +4,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from uuid import UUID
 
 import pytest
 
-from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded, Unknown
+from application.payment_gateway import NotAttempted, Outcome, Refusal, Refused, Succeeded
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
-from domain.money import Money, money
 from domain.saga_steps import SagaStatus
 from domain.security_incident import SecurityIncident
 from system.testing import SystemUnderTest
+from tests.simulation import money_kit
+from tests.simulation.money_kit import DAY, INVALID, TIME_OUT, sar
 
 HOUR = timedelta(hours=1)
-DAY = timedelta(days=1)
-TIME_OUT = Unknown("time-out")
 TOO_MANY = Refused(Refusal.RATE_LIMITED, "5", "Too many requests, try again later.")
-NO_BALANCE = Refused(Refusal.INVALID_REQUEST, "342", "Refund balance exceeded")
 
 
 @pytest.fixture
@@ -28,21 +27,8 @@ def s() -> Iterator[SystemUnderTest]:
         yield system
 
 
-def sar(amount: str) -> Money:
-    return money(amount, "SAR")
-
-
-def opened(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:
-    payment_id = s.create_payment("10.00", "SAR", "Tea", capture_method=capture_method)
-    s.run()
-    return payment_id
-
-
-def paid(s: SystemUnderTest, capture_method: str = "automatic") -> UUID:
-    payment_id = opened(s, capture_method)
-    s.gateway.pay(payment_id)
-    s.run()
-    return payment_id
+opened = partial(money_kit.opened, callback_url=None)
+paid = partial(money_kit.paid, callback_url=None)
 
 
 def refunds(s: SystemUnderTest, payment_id: UUID) -> list[GatewayReport]:
@@ -164,7 +150,7 @@ def test_an_operator_may_give_money_back_in_the_dashboard_and_retry(
     payment_id = opened(s)
     s.cancel_payment(payment_id)
     s.run()
-    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.fall_ill(1, INVALID)
     s.gateway.pay(payment_id)
     s.run()
     with monkeypatch.context() as cut_off:
@@ -235,7 +221,7 @@ def test_what_is_held_is_watched_while_an_operator_is_awaited(s: SystemUnderTest
     first, second = s.gateway.pages_of(payment_id)
     s.cancel_payment(payment_id)
     s.run()
-    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.fall_ill(1, INVALID)
     s.gateway.pay(payment_id, transaction_ref=first.transaction_ref)
     s.run()
     s.gateway.hold(payment_id, transaction_ref=second.transaction_ref)
@@ -320,7 +306,7 @@ def test_of_two_authorizations_the_bank_may_let_either_go(s: SystemUnderTest, nu
     first, second = s.gateway.pages_of(payment_id)
     s.gateway.pay(payment_id, transaction_ref=first.transaction_ref)
     s.run()
-    s.gateway.fall_ill(1, NO_BALANCE)
+    s.gateway.fall_ill(1, INVALID)
     s.gateway.pay(payment_id, transaction_ref=second.transaction_ref)
     s.run()
     page = s.gateway.pages_of(payment_id)[number]
