@@ -4,6 +4,7 @@ An entry's envelope is written in a canonical form, in which personal data stays
 client's key changes no entry, and the chain stays whole (design 6).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
@@ -18,7 +19,11 @@ from domain.event import PaySagaAggregate
 from domain.sealed import Sealed
 
 _CANONICAL = simplejson.JSONEncoder(
-    use_decimal=True, sort_keys=True, ensure_ascii=True, separators=(",", ":")
+    use_decimal=True,
+    sort_keys=True,
+    ensure_ascii=True,
+    separators=(",", ":"),
+    namedtuple_as_object=False,
 )
 
 
@@ -69,20 +74,26 @@ class Entry:
 
     @property
     def content(self) -> bytes:
-        """All fields in their order, each on a line of its own, digests in hexadecimal; UTF-8."""
-        lines = (
-            self.log,
-            str(self.log_position),
-            self.record_hash.hex(),
-            str(self.event_id),
-            self.type,
-            str(self.aggregate_id),
-            str(self.subject_id),
-            self.correlation_id,
-            self.timestamp,
-            self.envelope,
-        )
-        return "\n".join(lines).encode()
+        """What the entry's hash covers, see `content_of`."""
+        return content_of(vars(self))
+
+
+def content_of(fields: Mapping[str, Any]) -> bytes:
+    """All fields of an entry in their order, each on a line of its own, digests in hexadecimal;
+    UTF-8."""
+    lines = (
+        fields["log"],
+        str(fields["log_position"]),
+        fields["record_hash"].hex(),
+        str(fields["event_id"]),
+        fields["type"],
+        str(fields["aggregate_id"]),
+        str(fields["subject_id"]),
+        fields["correlation_id"],
+        fields["timestamp"],
+        fields["envelope"],
+    )
+    return "\n".join(lines).encode()
 
 
 def link_after(before: Link, content: bytes) -> Link:
