@@ -10,6 +10,9 @@ from domain.gateway_report import cart_id_for
 from domain.payment_saga import Call, PaymentSaga
 from domain.saga_steps import Deadline, SagaTimings, Step
 
+QUESTIONS_MAX = 40
+"""How often a transaction is asked about that the gateway does not find: for some weeks."""
+
 
 class SagaCalls:
     """Asks on behalf of one saga; every question is an event."""
@@ -91,6 +94,15 @@ class SagaCalls:
         """Asks how a transaction stands, now unless said otherwise."""
         when = due_at or self.now
         self.request(Operation.QUERY_TRANSACTION, when, transaction_ref=transaction_ref)
+
+    def look_again(self, call: Call) -> None:
+        """The gateway does not find a transaction of which something has told us: it may have
+        lost sight of it, so it is asked again, ever later. What it never finds was a lie. The
+        customer's page is left to its deadlines."""
+        ref = call.transaction_ref
+        is_told = ref is not None and ref != self.saga.transaction_ref
+        if is_told and self.questions_about(ref or "") < QUESTIONS_MAX:
+            self.repeat(call, self.now + self.patience_with(call))
 
     def questions_about(self, transaction_ref: str) -> int:
         """How often a transaction was asked about."""

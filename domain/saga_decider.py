@@ -66,6 +66,8 @@ class SagaDecider:
                 self._hearing.hear(r, is_verified=True) for r in sorted(reports, key=_refers)
             ]
             self._go_on(call, verdicts)
+            if not reports:
+                self._calls.look_again(call)
         self._conclude()
 
     def _go_on(self, call: Call, verdicts: list[Verdict]) -> None:

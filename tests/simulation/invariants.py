@@ -63,8 +63,16 @@ SAGA_NEXT: dict[SagaStatus, set[SagaStatus]] = {
 }
 """Where a saga may go: what went back never goes forward again, but late money is given back."""
 
-STEP_ORDER = list(StepStatus)
-"""The statuses of a step, in the order in which it may have them."""
+STEP_ORDER = [
+    StepStatus.PENDING,
+    StepStatus.RUNNING,
+    StepStatus.FAILED,
+    StepStatus.SUCCEEDED,
+    StepStatus.COMPENSATING,
+    StepStatus.COMPENSATED,
+]
+"""The statuses of a step, in the order in which it may have them. What was given up (a capture,
+when the merchant cancels) may turn out to have been done after all."""
 
 OUR_CARTS = {
     TransactionKind.REFUND: "rc",

@@ -115,3 +115,54 @@ def test_a_refund_refused_as_a_whole_is_asked_for_again_for_the_rest(s: SystemUn
     s.run()
 
     assert_ended(s, payment_id, "cancelled", "0")
+
+
+def lose_sight(s: SystemUnderTest, payment_id: UUID) -> None:
+    """For a day the gateway's queries find nothing of a payment."""
+    s.gateway.hide(lambda report: report in s.gateway.of(payment_id), DAY)
+
+
+def test_a_dashboard_refund_that_the_gateway_loses_sight_of_is_not_forgotten(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s)
+    lose_sight(s, payment_id)
+
+    s.gateway.refund_in_dashboard(payment_id, sar("4.00"))
+    s.wait(3 * DAY)
+
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+
+
+def test_a_hold_released_in_part_that_the_gateway_loses_sight_of_is_not_kept(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = opened(s)
+    lose_sight(s, payment_id)
+    s.gateway.hold(payment_id)
+
+    s.gateway.release(payment_id, sar("4.00"))
+    s.wait(3 * DAY)
+
+    assert_ended(s, payment_id, "cancelled", "0")
+
+
+def test_what_the_gateway_never_finds_is_asked_about_for_days_and_not_for_ever(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s)
+    page = s.gateway.page_of(payment_id)
+    lie = replace(
+        page,
+        kind=TransactionKind.REFUND,
+        transaction_ref="TST9999999999999",
+        previous_ref=page.transaction_ref,
+    )
+
+    s.receive(lie)
+    s.wait(30 * DAY)
+    asked = len(s.saga(payment_id).calls)
+    s.wait(30 * DAY)
+
+    assert_ended(s, payment_id, "completed", "10.00")
+    assert len(s.saga(payment_id).calls) == asked
