@@ -388,9 +388,13 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         transaction_ref: str | None
         status: SagaStatus
         parked_detail: str | None
+        is_given_up: bool
+        """True when the operator wants money that cannot be believed given back as it came."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.parked.pop(self.call_id or self.transaction_ref, None)
+            if self.is_given_up and self.transaction_ref:
+                aggregate.given_up.add(self.transaction_ref)
             if self.call_id and self.actor != GATEWAY:
                 aggregate.retried.add(self.call_id)
 
@@ -425,6 +429,7 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         self.parked: dict[UUID | str | None, str] = {}
         self.retried: set[UUID] = set()
         self.doubts: dict[str, GatewayReport] = {}
+        self.given_up: set[str] = set()
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.belief import FOLLOW_UPS, Verdict
+from domain.belief import Verdict
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport, TransactionStatus
+from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
@@ -237,22 +237,19 @@ class SagaDecider:
 
     def compensate(self, actor: str) -> None:
         """An operator gives the payment up: what was done is undone, and money that could not be
-        believed goes back as it came. A payment that is completed stays so."""
+        believed goes back as it came, once the gateway has been asked about it again. A payment
+        that is completed stays so."""
         if self.saga.status is not SagaStatus.PARKED:
             return
-        odd = [report for ref, report in self.saga.doubts.items() if ref in self.saga.parked]
         for reason in list(self.saga.parked):
-            self._calls.resume(actor, reason)
+            self._calls.resume(actor, reason, is_given_up=True)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
-            elif self.saga.is_closing or self.saga.settlement:
+            else:
                 self._calls.ask_about(reason)
         if not (self.saga.is_closing or self.saga.settlement):
             closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
             self._close(f"given up by {actor}", closing)
-        for report in odd:
-            if report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS:
-                self._money.give_back(report)
 
     @property
     def now(self) -> datetime:

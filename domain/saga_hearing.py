@@ -100,19 +100,32 @@ class SagaHearing:
         if is_verified and (is_settled or is_old or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
-        if is_verified:
-            self._calls.trigger(
-                PaymentSaga.Parked,
-                reason=NEEDS_OPERATOR,
-                detail=f"the gateway's own answer does not fit: {reason}",
-                advice=f"compare transaction {report.transaction_ref} with the gateway's "
-                "dashboard; then retry or compensate the saga",
-                call_id=None,
-                transaction_ref=report.transaction_ref,
-            )
-        else:
+        if not is_verified:
             for ref in sorted({report.transaction_ref, self._saga.transaction_ref or ""} - {""}):
                 self._calls.ask_about(ref)
+        elif self._is_given_up(report):
+            self._money.give_back(report)
+        else:
+            self._park(report, reason)
+
+    def _is_given_up(self, report: GatewayReport) -> bool:
+        """True for money that cannot be believed, and that an operator wants given back. What the
+        payment is known to have taken is not meant: its steps undo that."""
+        is_money = report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS
+        known = {money.transaction_ref for money in self._saga.money_known}
+        is_meant = report.transaction_ref in self._saga.given_up - known
+        return is_money and is_meant
+
+    def _park(self, report: GatewayReport, reason: str) -> None:
+        self._calls.trigger(
+            PaymentSaga.Parked,
+            reason=NEEDS_OPERATOR,
+            detail=f"the gateway's own answer does not fit: {reason}",
+            advice=f"compare transaction {report.transaction_ref} with the gateway's "
+            "dashboard; then retry or compensate the saga",
+            call_id=None,
+            transaction_ref=report.transaction_ref,
+        )
 
     def _is_about_us(self, report: GatewayReport) -> bool:
         """False for what the gateway says of somebody else's money: a false notification can make

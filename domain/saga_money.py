@@ -208,7 +208,9 @@ class SagaMoney:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:
             self._end(call, PaymentSaga.FollowUpEnded)
-            if not self._is_returned(call.transaction_ref):
+            if self._is_less_due(call):
+                self.try_again(call)
+            elif not self._is_returned(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
                 self._calls.ask_carts()
 
@@ -264,7 +266,9 @@ class SagaMoney:
         return report.amount <= whole
 
     def given_back_elsewhere(self, report: GatewayReport) -> None:
-        """Somebody gave money back in the dashboard."""
+        """Somebody gave money back in the dashboard. What the gateway refused as a whole is asked
+        for again as far as it is still due; what became of a call that nobody knows about is
+        still to be known."""
         given_up = self._refund_given_up(report)
         if given_up is not None:
             self._done(given_up, report)
@@ -276,10 +280,10 @@ class SagaMoney:
             self._calls.trigger(PaymentSaga.ForeignReturnSeen, kind=report.kind, **given_back)
         else:
             self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
-        if self._is_returned(ref):
-            for call in list(self._saga.calls.values()):
-                if call.transaction_ref == ref and self._unpark(call):
-                    self._ask_on(call)
+        for call in self._parked_for(ref):
+            if self._saga.is_resolved(call) or self._is_returned(ref):
+                self._unpark(call)
+                self.try_again(call)
 
     def lapsed(self, report: GatewayReport) -> None:
         """A transaction is over: if it is an authorization, nothing is reserved any more."""
@@ -311,19 +315,29 @@ class SagaMoney:
                 return call
         return None
 
-    def _ask_on(self, call: Call) -> None:
-        """Nobody has to look any more, but what became of our own call is still to be known."""
-        if not self._saga.is_resolved(call):
-            self._calls.ask_after(call, self._calls.now)
+    def _parked_for(self, transaction_ref: str) -> list[Call]:
+        """The calls for which a person was asked to look after a transaction."""
+        parked = [self._saga.calls[key] for key in self._saga.parked if isinstance(key, UUID)]
+        return [call for call in parked if call.transaction_ref == transaction_ref]
 
     def _is_returned(self, transaction_ref: str | None) -> bool:
         """True when nothing of what a transaction brought has to go back any more."""
+        return self._due(transaction_ref).amount <= 0
+
+    def _is_less_due(self, call: Call) -> bool:
+        """True when somebody else has given back a part of what a call asked for meanwhile."""
+        assert call.amount is not None
+        return 0 < self._due(call.transaction_ref).amount < call.amount.amount
+
+    def _due(self, transaction_ref: str | None) -> Money:
+        """What has to go back of what a transaction brought."""
         money = self._saga.returns.get(transaction_ref or "")
         if money is not None:
-            return money.is_done
+            return money.amount - money.returned
         authorization = self._saga.authorization
-        is_rest = authorization is not None and authorization.transaction_ref == transaction_ref
-        return not (is_rest and authorization and self._left_of(authorization).amount > 0)
+        if authorization is not None and authorization.transaction_ref == transaction_ref:
+            return self._left_of(authorization)
+        return self._saga.amount * 0
 
     def _unpark(self, call: Call) -> bool:
         """A call is no reason for an operator any more; False when it was none."""

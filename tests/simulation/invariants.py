@@ -16,7 +16,7 @@ from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus, RefundStatus
-from domain.saga_steps import SagaStatus, Step
+from domain.saga_steps import SagaStatus, Step, StepStatus
 from domain.security_incident import SecurityIncident
 from system.followers.confirmations import Told
 from tests.simulation.contract_kit import PERCENT
@@ -48,7 +48,30 @@ NEXT: dict[PaymentStatus, set[PaymentStatus]] = {
 }
 """Where a status may go; there is no way back, and none out of the last ones."""
 
-OUR_CARTS = {TransactionKind.REFUND: "rc", TransactionKind.CAPTURE: "k"}
+REFUND_NEXT = {
+    RefundStatus.PENDING: set(RefundStatus),
+    RefundStatus.SUCCEEDED: {RefundStatus.SUCCEEDED},
+    RefundStatus.FAILED: {RefundStatus.FAILED, RefundStatus.SUCCEEDED},
+}
+"""Where a refund may go: one that the gateway refused may turn out to have been made after all."""
+
+SAGA_NEXT: dict[SagaStatus, set[SagaStatus]] = {
+    SagaStatus.RUNNING: {SagaStatus.WAITING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING},
+    SagaStatus.WAITING: {SagaStatus.RUNNING, SagaStatus.COMPENSATING},
+    SagaStatus.COMPENSATING: {SagaStatus.COMPENSATED},
+    SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING},
+}
+"""Where a saga may go: what went back never goes forward again, but late money is given back."""
+
+STEP_ORDER = list(StepStatus)
+"""The statuses of a step, in the order in which it may have them."""
+
+OUR_CARTS = {
+    TransactionKind.REFUND: "rc",
+    TransactionKind.CAPTURE: "k",
+    TransactionKind.VOID: "cv",
+    TransactionKind.RELEASE: "cv",
+}
 """The letters of the carts of what PaySaga itself asked for; what others did bears other ones."""
 
 
@@ -85,6 +108,7 @@ def check_at_end(world: "World") -> None:
         _check_books(world, payment, saga)
         _check_agreement(world, payment, saga)
         _check_history(world, payment_id)
+        _check_saga_history(world, saga)
         _check_compensations(world, saga)
         _check_told(world, payment_id)
         _check_views(world, payment, saga)
@@ -179,12 +203,34 @@ def _check_history(world: "World", payment_id: UUID) -> None:
     log = world.system.applications.payments
     status = PaymentStatus.INITIATED
     payment: Any = None
+    refunds: dict[UUID, RefundStatus] = {}
     for event in log.history(payment_id):
         payment = event.mutate(payment)
+        now = {id: refund.status for id, refund in payment.refunds.items()}
+        for refund_id, earlier in refunds.items():
+            is_kept = now.get(refund_id) in REFUND_NEXT[earlier]
+            require(is_kept, f"a refund went from {earlier} to {now.get(refund_id)}")
+        refunds = now
         if payment.status is not status:
             allowed = payment.status in NEXT.get(status, set())
             require(allowed, f"the status went from {status} to {payment.status}")
             status = payment.status
+
+
+def _check_saga_history(world: "World", saga: PaymentSaga) -> None:
+    """Neither a saga nor one of its steps goes backwards."""
+    stage, steps = SagaStatus.RUNNING, dict.fromkeys(saga.steps, StepStatus.PENDING)
+    state: Any = None
+    for event in world.system.applications.sagas.history(saga.id):
+        state = event.mutate(state)
+        is_next = state.stage is stage or state.stage in SAGA_NEXT.get(stage, set())
+        require(is_next, f"the saga went from {stage} to {state.stage}")
+        stage = state.stage
+        for step, earlier in steps.items():
+            later = state.steps[step].status
+            is_forward = STEP_ORDER.index(later) >= STEP_ORDER.index(earlier)
+            require(is_forward, f"the step {step} went from {earlier} to {later}")
+            steps[step] = later
 
 
 def _check_compensations(world: "World", saga: PaymentSaga) -> None:

@@ -364,4 +364,4 @@ def test_what_gave_money_back_is_never_given_back_itself(s: SystemUnderTest) -> 
     s.run()
 
     asked = [call for call in s.saga(payment_id).calls.values() if call.operation.is_follow_up]
-    assert [call.transaction_ref for call in asked] == ["TST0000000000002"]
+    assert {call.transaction_ref for call in asked} == {"TST0000000000002"}

@@ -37,6 +37,7 @@ from tests.simulation.invariants import (
     check_operator_helped,
     check_replay,
     check_when_quiet,
+    require,
 )
 from tests.simulation.script import Action
 
@@ -340,8 +341,9 @@ class World:
         doing(payment_id, action)
 
     def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
-        self.commands[payment_id] = command
+        """Gives a command; one that is not refused can be repeated later."""
         command()
+        self.commands[payment_id] = command
 
     def _do_cancel(self, payment_id: UUID, action: Action) -> None:
         self._command(payment_id, lambda: self.system.cancel_payment(payment_id))
@@ -374,9 +376,20 @@ class World:
         self.commands[payment_id] = again
 
     def _do_again(self, payment_id: UUID, action: Action) -> None:
-        """The newest command comes once more; that must change nothing unless it was refused."""
-        if payment_id in self.commands:
+        """The newest command that was obeyed comes once more: it is not refused, and it changes
+        nothing. Only a capture that came to nothing may be refused, or asked for anew."""
+        if payment_id not in self.commands:
+            return
+        before = self.system.payment(payment_id)
+        history = self.system.applications.payments.history(payment_id)
+        asked = [e.amount for e in history if isinstance(e, Payment.CaptureRequested)]
+        is_in_vain = asked and before.amount_captured != asked[-1] and not before.capture_pending
+        try:
             self.commands[payment_id]()
+        except DomainError as refusal:
+            require(is_in_vain, f"a command that had been obeyed was refused: {refusal}")
+        is_new = self.system.payment(payment_id).version != before.version
+        require(is_in_vain or not is_new, "a repeated command changed something")
 
     def _do_retry(self, payment_id: UUID, action: Action) -> None:
         self.system.retry(payment_id)
