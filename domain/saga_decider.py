@@ -58,6 +58,7 @@ class SagaDecider:
         call = self._answer(call_id)
         if call is None:
             return
+        self._calls.end_wait_for(call)
         original = self._calls.original(call)
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
@@ -98,14 +99,13 @@ class SagaDecider:
             return
         is_too_late = call.not_after is not None and self.now > call.not_after
         if retry_after_ms is not None and self._money.is_wanted(call):
-            pause = timedelta(milliseconds=retry_after_ms)
-            self._calls.repeat(call, self.now + max(pause, self._calls.patience_with(call)))
+            self._insist(call, failure.message, timedelta(milliseconds=retry_after_ms))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
             self._money.refused(call, failure)
         else:
-            self._calls.repeat(call, self.now + self._calls.patience_with(call))
+            self._insist(call, failure.message)
         self._conclude()
 
     def call_lost(self, call_id: UUID) -> None:
@@ -114,9 +114,19 @@ class SagaDecider:
         if call is None:
             return
         if call.operation.is_query:
-            self._calls.repeat(call, self.now + self._calls.patience_with(call))
+            self._insist(call, "no answer")
         else:
             self._calls.ask_after(call, self.now + self.timings.retry_delay(len(self.saga.calls)))
+
+    def _insist(self, call: Call, why: str, pause: timedelta = timedelta(0)) -> None:
+        """Asks again for what the gateway left open; after so many times a person has to look."""
+        if self._calls.insist(call, pause):
+            return
+        original = self._calls.original(call)
+        if original.operation.is_follow_up:
+            self._money.leave(original, why)
+        else:
+            self._calls.leave_question(call, why)
 
     def _answer(self, call_id: UUID, *, is_refused: bool = False) -> Call | None:
         """Marks a call as answered; None when its answer is not wanted any more."""
@@ -133,6 +143,8 @@ class SagaDecider:
         if verdict is Verdict.HELD and not self._is_awaiting_customer:
             self._compensation.watch_what_is_held()
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
+        if verdict is not Verdict.DOUBTED:
+            self._calls.ask_anew()
         self._conclude()
 
     def hurry(self, reason: str) -> None:

@@ -14,7 +14,7 @@ from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
-from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
+from domain.saga_money import QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, Step
 from domain.saga_values import GATEWAY, Closing
 
@@ -117,13 +117,10 @@ class SagaHearing:
         return is_money and is_meant
 
     def _park(self, report: GatewayReport, reason: str) -> None:
-        self._calls.trigger(
-            PaymentSaga.Parked,
-            reason=NEEDS_OPERATOR,
-            detail=f"the gateway's own answer does not fit: {reason}",
-            advice=f"compare transaction {report.transaction_ref} with the gateway's "
-            "dashboard; then retry or compensate the saga",
-            call_id=None,
+        self._calls.park(
+            f"the gateway's own answer does not fit: {reason}",
+            f"compare transaction {report.transaction_ref} with the gateway's dashboard; then "
+            "retry or compensate the saga",
             transaction_ref=report.transaction_ref,
         )
 

@@ -22,8 +22,6 @@ DOUBTS_MAX = 3
 LET_GO = frozenset({TransactionStatus.VOIDED, TransactionStatus.EXPIRED})
 """What becomes of an authorization that was never captured, at the gateway or at the bank."""
 
-NEEDS_OPERATOR = "needs_operator"
-
 
 class SagaMoney:
     """Moves money for one saga, and never twice: a follow-up whose fate is unknown is repeated
@@ -108,6 +106,9 @@ class SagaMoney:
 
     def try_again(self, call: Call) -> None:
         """What was refused is asked for anew; what is unknown is asked after once more."""
+        if call.operation.is_query:
+            self._calls.repeat(call, self._calls.now)
+            return
         if not self._saga.is_resolved(call):
             self._calls.ask_after(call, self._calls.now)
             return
@@ -199,6 +200,10 @@ class SagaMoney:
             self._park(call, detail)
         else:
             self._calls.watch(call, transaction_ref, self._calls.now + self._timings.held_gap)
+
+    def leave(self, call: Call, why: str) -> None:
+        """The gateway neither does it nor says what became of it: a person has to look."""
+        self._park(call, f"the gateway leaves it open: {why}")
 
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it."""
@@ -318,7 +323,8 @@ class SagaMoney:
     def _parked_for(self, transaction_ref: str) -> list[Call]:
         """The calls for which a person was asked to look after a transaction."""
         parked = [self._saga.calls[key] for key in self._saga.parked if isinstance(key, UUID)]
-        return [call for call in parked if call.transaction_ref == transaction_ref]
+        moves = [call for call in parked if call.operation.is_follow_up]
+        return [call for call in moves if call.transaction_ref == transaction_ref]
 
     def _is_returned(self, transaction_ref: str | None) -> bool:
         """True when nothing of what a transaction brought has to go back any more."""
@@ -378,12 +384,9 @@ class SagaMoney:
 
     def _park(self, call: Call, detail: str) -> None:
         assert call.amount is not None
-        self._calls.trigger(
-            PaymentSaga.Parked,
-            reason=NEEDS_OPERATOR,
-            detail=f"{call.operation} of {written(call.amount)}: {detail}",
-            advice=f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
+        self._calls.park(
+            f"{call.operation} of {written(call.amount)}: {detail}",
+            f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
             "retry the saga, or move the money there and the saga will take note of it",
             call_id=call.call_id,
-            transaction_ref=None,
         )
