@@ -17,9 +17,6 @@ TRIES_MAX = 20
 """How often in a row something is asked for that the gateway leaves open, before a person has to
 look: the waits double up to a day, so that is after six days."""
 
-QUESTIONS_MAX = 40
-"""How often a transaction is asked about that the gateway does not find: for some weeks."""
-
 
 class SagaCalls:
     """Asks on behalf of one saga; every question is an event."""
@@ -122,12 +119,11 @@ class SagaCalls:
 
     def look_again(self, call: Call) -> None:
         """The gateway does not find a transaction of which something has told us: it may have
-        lost sight of it, so it is asked again, ever later. What it never finds was a lie. The
+        lost sight of it, so it is asked again, for days. What it never finds was a lie. The
         customer's page is left to its deadlines."""
         ref = call.transaction_ref
-        is_told = ref is not None and ref != self.saga.transaction_ref
-        if is_told and self.questions_about(ref or "") < QUESTIONS_MAX:
-            self.repeat(call, self.now + self.patience_with(call))
+        if ref is not None and ref != self.saga.transaction_ref:
+            self.insist(call)
 
     def questions_about(self, transaction_ref: str) -> int:
         """How often a transaction was asked about."""
@@ -251,8 +247,7 @@ class SagaCalls:
         return [
             call
             for call in parked
-            if call.operation.is_query
-            and (question is None or call.question == question.question)
+            if call.operation.is_query and (question is None or call.question == question.question)
         ]
 
     def original(self, call: Call) -> Call:
