@@ -60,6 +60,7 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
             super().apply(aggregate)
             aggregate.settlement = self.report
             aggregate.transaction_refs.add(self.report.transaction_ref)
+            aggregate.take(self.report.previous_ref, self.report.amount)
 
     class AuthorizationStarted(StepStarted):
         """The customer has authorized the amount: the payment can say so."""
@@ -116,6 +117,8 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
             aggregate.settlement = self.report
             aggregate.resolve(self.call_id)
             aggregate.transaction_refs.add(self.report.transaction_ref)
+            asked = aggregate.calls[self.call_id].transaction_ref if self.call_id else None
+            aggregate.take(self.report.previous_ref or asked, self.report.amount)
 
     class StepFailed(Event):
         event_type = PaymentEventType.SAGA_STEP_FAILED
@@ -256,17 +259,21 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
             state.ended_at = self.timestamp
 
     class MoneyReturnStarted(Event):
-        """Money came for a payment that cannot take it: it goes back to the customer."""
+        """Money came for a payment that cannot take it: it goes back to the customer. It was taken
+        from `previous_ref`, if that was an authorization."""
 
         event_type = PaymentEventType.SAGA_MONEY_RETURN_STARTED
         priority = Priority.CRITICAL
         transaction_ref: str
+        previous_ref: str | None
         amount: Money
         is_closing: bool
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             ref = self.transaction_ref
             aggregate.returns[ref] = MoneyReturn(ref, self.amount, returned=self.amount * 0)
+            if ref not in {money.transaction_ref for money in aggregate.money_known}:
+                aggregate.take(self.previous_ref, self.amount)
             if self.is_closing:
                 aggregate.stage = SagaStatus.COMPENSATING
 
@@ -423,6 +430,7 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         self.times_hurried = 0
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}
+        self.taken: dict[str, Money] = {}
         self.is_closing = False
         self.closing: Closing | None = None
         self.is_record_closed = False
@@ -458,6 +466,14 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
 
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)
+
+    def take(self, transaction_ref: str | None, amount: Money | None) -> None:
+        """Notes that authorized money was captured: it is not to be let go any more."""
+        if transaction_ref is None or amount is None or amount.currency != self.amount.currency:
+            return
+        self.taken[transaction_ref] = self.taken.get(transaction_ref, amount * 0) + amount
+        if transaction_ref in self.returns:
+            self.returns[transaction_ref].amount -= amount
 
     def resolve(self, call_id: UUID | None) -> None:
         """Notes that the fate of a move of money is known."""

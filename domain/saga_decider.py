@@ -165,12 +165,14 @@ class SagaDecider:
         )
 
     def payment_authorized(self) -> None:
-        """The payment says that it is authorized: the merchant may capture it."""
+        """The payment says that it is authorized: the merchant may capture it, unless somebody
+        has done so in the gateway's dashboard."""
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
-            self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
-            due_at = self.now + self.timings.authorization_ttl
-            self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
+            if self.saga.settlement is None:
+                self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
+                due_at = self.now + self.timings.authorization_ttl
+                self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
             self._conclude()
 
     def capture_requested(self, amount: Money) -> None:

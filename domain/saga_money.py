@@ -67,11 +67,13 @@ class SagaMoney:
         self._calls.trigger(
             PaymentSaga.MoneyReturnStarted,
             transaction_ref=ref,
+            previous_ref=report.previous_ref,
             amount=amount,
             is_closing=self._saga.is_closing,
         )
         is_held = report.kind is TransactionKind.AUTHORIZATION
         self._follow_up(Operation.VOID if is_held else Operation.REFUND, "c", ref, amount)
+        self._go_on_with(report.previous_ref or "")
 
     @property
     def is_nothing_left_to_capture(self) -> bool:
@@ -82,16 +84,11 @@ class SagaMoney:
         return self._left_of(authorization).amount <= 0
 
     def _left_of(self, report: GatewayReport) -> Money:
-        """What of a transaction is not the customer's again, as far as we know."""
-        amount = report.amount or self._saga.amount
-        left = amount - self._saga.given_back.get(report.transaction_ref, amount * 0)
-        return left - self._captured_amount if report == self._saga.authorization else left
-
-    @property
-    def _captured_amount(self) -> Money:
-        settlement = self._saga.settlement
-        nothing = self._saga.amount * 0
-        return (settlement.amount or nothing) if settlement is not None else nothing
+        """What of a transaction is neither the customer's again nor taken from what was
+        authorized, as far as we know."""
+        ref, amount = report.transaction_ref, report.amount or self._saga.amount
+        nothing = amount * 0
+        return amount - self._saga.given_back.get(ref, nothing) - self._saga.taken.get(ref, nothing)
 
     def _is_rest_let_go(self, transaction_ref: str) -> bool:
         return any(
@@ -285,10 +282,7 @@ class SagaMoney:
             self._calls.trigger(PaymentSaga.ForeignReturnSeen, kind=report.kind, **given_back)
         else:
             self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
-        for call in self._parked_for(ref):
-            if self._saga.is_resolved(call) or self._is_returned(ref):
-                self._unpark(call)
-                self.try_again(call)
+        self._go_on_with(ref)
 
     def lapsed(self, report: GatewayReport) -> None:
         """A transaction is over: if it is an authorization, nothing is reserved any more."""
@@ -319,6 +313,13 @@ class SagaMoney:
             if is_parked and made == (TransactionKind.REFUND, call.transaction_ref, call.amount):
                 return call
         return None
+
+    def _go_on_with(self, transaction_ref: str) -> None:
+        """Less is due of a transaction than a person was asked to look after."""
+        for call in self._parked_for(transaction_ref):
+            if self._saga.is_resolved(call) or self._is_returned(transaction_ref):
+                self._unpark(call)
+                self.try_again(call)
 
     def _parked_for(self, transaction_ref: str) -> list[Call]:
         """The calls for which a person was asked to look after a transaction."""

@@ -166,3 +166,55 @@ def test_what_the_gateway_never_finds_is_asked_about_for_days_and_not_for_ever(
 
     assert_ended(s, payment_id, "completed", "10.00")
     assert len(s.saga(payment_id).calls) == asked
+
+
+def test_a_capture_in_the_dashboard_may_be_heard_of_before_what_it_takes(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = opened(s, "manual")
+    told = s.gateway.notify
+    s.gateway.notify = lambda report: None
+    s.gateway.pay(payment_id)
+    s.gateway.notify = told
+
+    s.gateway.capture_in_dashboard(payment_id, sar("4.00"))
+    s.wait(8 * DAY)
+
+    assert_ended(s, payment_id, "completed", "4.00")
+
+
+def test_a_payment_captured_in_the_dashboard_at_once_is_not_taken_for_a_voided_one(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = opened(s, "manual")
+    s.gateway.pay(payment_id)
+    s.gateway.capture_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert_ended(s, payment_id, "completed", "10.00")
+
+
+def test_what_the_dashboard_captured_of_a_cancelled_payment_goes_back_and_the_rest_is_let_go(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.cancel_payment(payment_id)
+    s.gateway.capture_in_dashboard(payment_id, sar("4.00"))
+
+    s.wait(8 * DAY)
+
+    assert_ended(s, payment_id, "cancelled", "0")
+
+
+def test_what_the_dashboard_captures_while_we_let_the_rest_go_goes_back(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.capture_payment(payment_id, sar("4.00"))
+    s.follow()
+    s.work_once()
+    s.gateway.capture_in_dashboard(payment_id, sar("2.00"))
+
+    s.wait(8 * DAY)
+
+    assert_ended(s, payment_id, "completed", "4.00")
