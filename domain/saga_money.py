@@ -176,7 +176,9 @@ class SagaMoney:
             return "it points to another transaction"
         if report.status is TransactionStatus.UNKNOWN:
             return "its status is not known"
-        if report.status is TransactionStatus.AUTHORISED and report.amount != call.amount:
+        is_named = report.amount is not None and report.amount.amount
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if (is_named or is_done) and report.amount != call.amount:
             asked = written(call.amount) if call.amount else "nothing"
             told = written(report.amount) if report.amount else "no amount"
             return f"it speaks of {told}, {asked} was asked for"
