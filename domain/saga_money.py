@@ -205,9 +205,10 @@ class SagaMoney:
         self._park(call, f"the gateway leaves it open: {why}")
 
     def refused(self, call: Call, failure: Failure) -> None:
-        """The gateway will not do it."""
+        """The gateway will not do it; perhaps somebody has given the money back already."""
         if call.refund_id is not None:
             self._end(call, PaymentSaga.RefundRefused, refund_id=call.refund_id, failure=failure)
+            self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:

@@ -1,6 +1,6 @@
 """Open points of another reading, each as a short story."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -17,7 +17,7 @@ from domain.saga_calls import TRIES_MAX
 from domain.saga_steps import SagaStatus, Step, StepStatus
 from system.testing import SystemUnderTest
 from tests.simulation import money_kit
-from tests.simulation.money_kit import DAY, TIME_OUT, assert_ended, follow, moves, sar
+from tests.simulation.money_kit import DAY, INVALID, TIME_OUT, assert_ended, follow, moves, sar
 
 HOUR = timedelta(hours=1)
 WRONG_KEY = Refused(Refusal.AUTHENTICATION, "1", "Authentication failed.")
@@ -308,3 +308,105 @@ def test_a_refusal_that_does_not_fit_a_refund_frees_nothing(
     s.gateway.decide(refund.transaction_ref, is_done=True)
     s.run()
     assert_ended(s, payment_id, "completed", "6.00")
+
+
+# What people do in the dashboard
+
+
+def test_two_captures_made_in_the_dashboard_leave_only_what_neither_took_to_let_go(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    page = s.gateway.page_of(payment_id)
+    first = follow(s, page, TransactionKind.CAPTURE, sar("4.00"))
+    second = follow(s, page, TransactionKind.CAPTURE, sar("3.00"))
+
+    s.receive(first)
+    s.run()
+    s.receive(second)
+    s.run()
+    s.retry(payment_id)
+    s.run()
+
+    assert_ended(s, payment_id, "completed", "4.00")
+    assert s.payment(payment_id).amount_captured == sar("4.00")
+
+
+def test_what_was_captured_in_the_dashboard_of_a_cancelled_authorization_goes_back(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    follow(s, s.gateway.page_of(payment_id), TransactionKind.CAPTURE, sar("4.00"))
+
+    s.cancel_payment(payment_id)
+    s.run()
+    s.retry(payment_id)
+    s.run()
+
+    assert_ended(s, payment_id, "cancelled", "0.00")
+
+
+def test_a_capture_made_in_the_dashboard_may_be_called_a_sale(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    page = s.gateway.page_of(payment_id)
+
+    s.receive(follow(s, page, TransactionKind.SALE, sar("4.00")))
+    s.run()
+
+    assert_ended(s, payment_id, "completed", "4.00")
+
+
+def captured(s: SystemUnderTest) -> UUID:
+    payment_id = paid(s, "manual")
+    s.capture_payment(payment_id)
+    s.run()
+    return payment_id
+
+
+@pytest.mark.parametrize("begin", [paid, captured], ids=["sale", "capture"])
+def test_a_refund_is_refused_and_what_was_given_back_without_a_word_is_found(
+    s: SystemUnderTest, begin: Callable[[SystemUnderTest], UUID]
+) -> None:
+    payment_id = begin(s)
+    whole = moves(s, TransactionKind.CAPTURE) or [s.gateway.page_of(payment_id)]
+    follow(s, whole[0], TransactionKind.REFUND, sar("4.00"))
+
+    refund_id = s.refund_payment(payment_id)
+    s.run()
+
+    assert s.payment(payment_id).refunds[refund_id].status == "failed"
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+    s.refund_payment(payment_id)
+    s.run()
+    assert_ended(s, payment_id, "refunded", "0.00")
+
+
+def test_a_capture_that_was_given_back_without_a_word_needs_nobody(s: SystemUnderTest) -> None:
+    payment_id = paid(s, "manual")
+    s.gateway.fall_ill(1, lambda answer: answer, during=lambda: s.cancel_payment(payment_id))
+    s.gateway.fall_ill(1, INVALID)
+    s.capture_payment(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    [capture] = moves(s, TransactionKind.CAPTURE)
+    follow(s, capture, TransactionKind.REFUND, sar("10.00"))
+
+    s.retry(payment_id)
+    s.run()
+
+    assert_ended(s, payment_id, "cancelled", "0.00")
+
+
+def test_a_capture_that_is_asked_for_again_after_the_refund_changes_nothing(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = captured(s)
+    s.refund_payment(payment_id)
+    s.run()
+    version = s.payment(payment_id).version
+
+    s.capture_payment(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).version == version
+    assert_ended(s, payment_id, "refunded", "0.00")
