@@ -202,11 +202,14 @@ class SagaDecider:
         self._compensation.record_closed()
         self._confirm(is_told=is_told)
 
-    def merchant_told(self) -> None:
-        """The confirmation was delivered, or is in the hands of its retry schedule.
+    def merchant_told(self, *, is_closed: bool = False) -> None:
+        """The confirmation was delivered, or is in the hands of its retry schedule; `is_closed`:
+        it says that the payment failed or was cancelled.
 
         That may be heard of before the payment's own event, which comes from another log.
         """
+        if is_closed and not self.saga.is_closing:
+            self._close("the merchant was told that the payment is closed")
         status = self.saga.steps[Step.CONFIRM].status
         if status is StepStatus.PENDING:
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
@@ -318,7 +321,8 @@ class SagaDecider:
         self._compensation.proceed()
         is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
         is_open = self.saga.stage is not SagaStatus.COMPLETED
-        if is_told and is_open and not self.saga.is_closing:
+        is_taken = not self.saga.is_running(Step.SETTLE)
+        if is_told and is_taken and is_open and not self.saga.is_closing:
             self._trigger(PaymentSaga.Completed)
 
 

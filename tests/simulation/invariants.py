@@ -12,7 +12,7 @@ from application.transcoding import PaySagaMapper
 from domain.confirmation import Confirmation, ConfirmationStatus
 from domain.earnings import platform_fee
 from domain.event import PaySagaAggregate
-from domain.gateway_report import TransactionKind, TransactionStatus
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus, RefundStatus
@@ -316,11 +316,16 @@ def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:
     require(status == saga.status, f"the view shows a {status} saga, it is {saga.status}")
 
 
+def _deed(report: GatewayReport) -> tuple[object, ...]:
+    """What two notifications have in common when they tell the same of the same."""
+    return (report.identity, report.amount, report.cart_id, report.previous_ref)
+
+
 def _check_incidents(world: "World") -> None:
     apps = world.system.applications
     doubts = [e for e in apps.sagas.all() if isinstance(e, PaymentSaga.ReportDoubted)]
     incidents = [e for e in apps.operations.all() if isinstance(e, SecurityIncident.Recorded)]
     require(len(doubts) == len(incidents), "a doubt without a security event")
-    doubted = {doubt.report for doubt in doubts}
-    missing = [report for report in world.forged if report not in doubted]
+    doubted = {_deed(doubt.report) for doubt in doubts}
+    missing = [report for report in world.forged if _deed(report) not in doubted]
     require(not missing, f"a forged report was not doubted: {missing}")
