@@ -134,8 +134,9 @@ class SagaCalls:
         )
 
     def ask_carts(self) -> None:
-        """Asks for all that came of the payment's pages: money that was held, or paid in cash,
-        arrives as a new transaction (PayTabs, section 7.5). A question that may come too late
+        """Asks for all that came of the payment's pages and of its capture: money that was held,
+        or paid in cash, arrives as a new transaction (PayTabs, section 7.5), and a refund made in
+        the dashboard may bear the cart of what it gives back. A question that may come too late
         to be put (`not_after`) stands for no other."""
         asked = {
             call.cart_id
@@ -144,7 +145,9 @@ class SagaCalls:
             and call.call_id not in self.saga.answered
             and call.not_after is None
         }
-        for cart_id in [cart for cart in self.carts_with_pages if cart not in asked]:
+        taken = [money.cart_id for money in self.saga.money_known if money.cart_id]
+        carts = dict.fromkeys([*self.carts_with_pages, *taken])
+        for cart_id in [cart for cart in carts if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:
@@ -253,7 +256,8 @@ class SagaCalls:
     def original(self, call: Call) -> Call:
         """The call that a query asks after, in its newest attempt; or the call itself."""
         original = self.saga.calls[call.about] if call.about else call
-        return self.newest(original.cart_id) or original
+        newest = None if original.operation.is_query else self.newest(original.cart_id)
+        return newest or original
 
     def newest(self, cart_id: str | None) -> Call | None:
         """The newest attempt at the move of money that has this cart; None when there is none."""

@@ -184,11 +184,14 @@ class SagaDecider:
         self._money.refund(refund_id, amount)
 
     def payment_completed(self, *, is_told: bool) -> None:
-        """The payment took the money; `is_told` says whether a merchant wants to hear of it."""
+        """The payment took the money; `is_told` says whether a merchant wants to hear of it. What
+        was paid in cash or let through from a hold needs no capture of the merchant's."""
         if self.saga.is_closing:
             return
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
+        if self._is_pending(Step.CAPTURE):
+            self._trigger(PaymentSaga.StepSucceeded, step=Step.CAPTURE)
         self._calls.clear_deadlines(Deadline.LATE_MONEY)
         self._confirm(is_told=is_told)
 
@@ -199,11 +202,14 @@ class SagaDecider:
         self._compensation.record_closed()
         self._confirm(is_told=is_told)
 
-    def merchant_told(self) -> None:
-        """The confirmation was delivered, or is in the hands of its retry schedule.
+    def merchant_told(self, *, is_closed: bool = False) -> None:
+        """The confirmation was delivered, or is in the hands of its retry schedule; `is_closed`:
+        it says that the payment failed or was cancelled.
 
         That may be heard of before the payment's own event, which comes from another log.
         """
+        if is_closed and not self.saga.is_closing:
+            self._close("the merchant was told that the payment is closed")
         status = self.saga.steps[Step.CONFIRM].status
         if status is StepStatus.PENDING:
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
@@ -292,11 +298,14 @@ class SagaDecider:
             self._calls.set_deadline(Deadline.RECONCILE, due_at)
 
     def _confirm(self, *, is_told: bool) -> None:
-        if self.saga.steps[Step.CONFIRM].status is StepStatus.PENDING:
+        if self._is_pending(Step.CONFIRM):
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
             if not is_told:
                 self._trigger(PaymentSaga.StepSucceeded, step=Step.CONFIRM)
         self._conclude()
+
+    def _is_pending(self, step: Step) -> bool:
+        return step in self.saga.steps and self.saga.steps[step].status is StepStatus.PENDING
 
     # Backwards, and the end
 
@@ -312,7 +321,8 @@ class SagaDecider:
         self._compensation.proceed()
         is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
         is_open = self.saga.stage is not SagaStatus.COMPLETED
-        if is_told and is_open and not self.saga.is_closing:
+        is_taken = not self.saga.is_running(Step.SETTLE)
+        if is_told and is_taken and is_open and not self.saga.is_closing:
             self._trigger(PaymentSaga.Completed)
 
 

@@ -176,7 +176,9 @@ class SagaMoney:
             return "it points to another transaction"
         if report.status is TransactionStatus.UNKNOWN:
             return "its status is not known"
-        if report.status is TransactionStatus.AUTHORISED and report.amount != call.amount:
+        is_named = report.amount is not None and report.amount.amount
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if (is_named or is_done) and report.amount != call.amount:
             asked = written(call.amount) if call.amount else "nothing"
             told = written(report.amount) if report.amount else "no amount"
             return f"it speaks of {told}, {asked} was asked for"
@@ -203,9 +205,10 @@ class SagaMoney:
         self._park(call, f"the gateway leaves it open: {why}")
 
     def refused(self, call: Call, failure: Failure) -> None:
-        """The gateway will not do it."""
+        """The gateway will not do it; perhaps somebody has given the money back already."""
         if call.refund_id is not None:
             self._end(call, PaymentSaga.RefundRefused, refund_id=call.refund_id, failure=failure)
+            self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:

@@ -316,16 +316,16 @@ def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:
     require(status == saga.status, f"the view shows a {status} saga, it is {saga.status}")
 
 
+def _deed(report: GatewayReport) -> tuple[object, ...]:
+    """What two notifications have in common when they tell the same of the same."""
+    return (report.identity, report.amount, report.cart_id, report.previous_ref)
+
+
 def _check_incidents(world: "World") -> None:
     apps = world.system.applications
     doubts = [e for e in apps.sagas.all() if isinstance(e, PaymentSaga.ReportDoubted)]
     incidents = [e for e in apps.operations.all() if isinstance(e, SecurityIncident.Recorded)]
     require(len(doubts) == len(incidents), "a doubt without a security event")
-    doubted = {_said(doubt.report) for doubt in doubts}
-    missing = [report for report in world.forged if _said(report) not in doubted]
+    doubted = {_deed(doubt.report) for doubt in doubts}
+    missing = [report for report in world.forged if _deed(report) not in doubted]
     require(not missing, f"a forged report was not doubted: {missing}")
-
-
-def _said(report: GatewayReport) -> tuple[object, ...]:
-    """What a notification says; one that says the same once more has no second effect."""
-    return (report.identity, report.amount, report.cart_id, report.previous_ref)
