@@ -48,7 +48,6 @@ class Judgement:
 
 
 AUTHORIZED = Judgement(Verdict.AUTHORIZED)
-WRONG_SALE = "it is a sale where an authorization was asked for"
 FOLLOW_UPS = frozenset({TransactionKind.REFUND, TransactionKind.VOID, TransactionKind.RELEASE})
 
 
@@ -89,8 +88,6 @@ def _judge_refusal(report: GatewayReport, expected: Expectation) -> Judgement:
         return Judgement(Verdict.IRRELEVANT)
     if report.amount is not None and report.amount.amount and report.amount != expected.amount:
         return Judgement(Verdict.DOUBTED, _other_money(report, expected))
-    if _is_wrong_sale(report, expected):
-        return Judgement(Verdict.DOUBTED, WRONG_SALE)
     return Judgement(Verdict.REFUSED)
 
 
@@ -117,7 +114,7 @@ def _judge_money(report: GatewayReport, expected: Expectation) -> Judgement:
     if report.kind is TransactionKind.AUTHORIZATION:
         return _judge_hold(report, expected) if expected.capture else AUTHORIZED
     if _is_wrong_sale(report, expected):
-        return Judgement(Verdict.DOUBTED, WRONG_SALE)
+        return Judgement(Verdict.DOUBTED, "it is a sale where an authorization was asked for")
     return Judgement(Verdict.PAID)
 
 

@@ -125,9 +125,18 @@ def test_a_refusal_of_other_money_is_doubted() -> None:
     assert verdict(**declined, amount=None) is Verdict.REFUSED
 
 
-def test_a_refused_sale_where_an_authorization_was_asked_for_is_doubted() -> None:
-    declined = report(status=TransactionStatus.DECLINED)
-    assert judge(declined, AUTHORIZES).verdict is Verdict.DOUBTED
+@pytest.mark.parametrize("expected", [EXPECTED, AUTHORIZES], ids=["sale", "authorization"])
+@pytest.mark.parametrize("kind", TransactionKind)
+def test_only_what_can_be_the_page_itself_refuses_a_payment(
+    kind: TransactionKind, expected: Expectation
+) -> None:
+    declined = report(kind=kind, status=TransactionStatus.DECLINED)
+    is_page = kind in {
+        TransactionKind.SALE,
+        TransactionKind.AUTHORIZATION,
+        TransactionKind.PAYMENT_REQUEST,
+    }
+    assert (judge(declined, expected).verdict is Verdict.REFUSED) == is_page
 
 
 def test_what_followed_a_page_and_failed_leaves_the_page_as_it_was() -> None:
