@@ -205,6 +205,7 @@ def test_a_step_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -> 
 
     def starts_again(self: SagaDecider, refund_id: UUID, amount: Money) -> None:
         self._trigger(PaymentSaga.StepStarted, step=Step.SETTLE)
+        self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
         honest(self, refund_id, amount)
 
     monkeypatch.setattr(SagaDecider, "refund_requested", starts_again)
