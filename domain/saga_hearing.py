@@ -88,6 +88,7 @@ class SagaHearing:
             self._refused(report)
         elif verdict is Verdict.HELD:
             self._learn_page(report)
+            self._let_go_unwanted(report)
         elif report.kind in FOLLOW_UPS:
             self._given_back_elsewhere(report, is_verified=is_verified)
 
@@ -159,6 +160,14 @@ class SagaHearing:
         """A report may be quicker than the answer to our own call: it proves there is a page."""
         if self._saga.is_running(Step.OPEN_AT_GATEWAY):
             self.page_opened(None, report.transaction_ref, None)
+
+    def _let_go_unwanted(self, report: GatewayReport) -> None:
+        """A hold that was lifted reserves money until it is captured: nobody is to wait for that
+        where the payment takes no money any more."""
+        is_lifted = report.status is TransactionStatus.AUTHORISED
+        is_unwanted = self._saga.is_closing or self._saga.money_known
+        if is_lifted and is_unwanted and report.kind is TransactionKind.AUTHORIZATION:
+            self._money.give_back(report)
 
     def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
         authorization, settlement = self._saga.authorization, self._saga.settlement

@@ -191,6 +191,24 @@ def test_a_lifted_hold_that_is_heard_of_by_callback_parks_nobody(s: SystemUnderT
     assert_ended(s, payment_id, "completed", "10.00")
 
 
+@pytest.mark.parametrize("taken", ["0", "4.00", "10.00"])
+def test_a_hold_that_was_lifted_for_a_cancelled_payment_is_let_go(
+    s: SystemUnderTest, taken: str
+) -> None:
+    payment_id = opened(s)
+    s.gateway.hold(payment_id)
+    s.run()
+    s.cancel_payment(payment_id)
+    s.run()
+    lifted = lift_hold(s, payment_id)
+    if taken != "0":
+        follow(s, lifted, TransactionKind.CAPTURE, sar(taken))
+
+    s.wait(3 * DAY)
+
+    assert_ended(s, payment_id, "cancelled", "0.00")
+
+
 def test_cash_for_a_payment_that_the_merchant_captures_completes_it(s: SystemUnderTest) -> None:
     payment_id = opened(s, "manual")
     s.gateway.defer(payment_id)
