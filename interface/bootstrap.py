@@ -172,6 +172,7 @@ class Worker:
                 to_json=write_json,
                 public_url=settings.base_url,
                 finder=build_finder(self._applications, self._persistence),
+                recovered_at=settings.recovered_at,
             ),
             self._applications.clock,
             threads={

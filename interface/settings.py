@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     Field,
     SecretStr,
@@ -180,6 +181,9 @@ class Settings(BaseSettings):
         60, ge=1, description="When to ask after a page that nothing was heard of."
     )
 
+    recovered_at: AwareDatetime | None = Field(
+        None, description="When the database was recovered to an earlier state."
+    )
     development_clock: Annotated[HurriedClock | None, NoDecode] = Field(
         None, description="SPEED@TIME: time passes faster; only with a simulator on this machine."
     )

@@ -89,6 +89,10 @@ class BusinessDay:
             thread.join()
         assert not self._trouble, self._trouble
 
+    def stop_workers(self) -> None:
+        """After this nothing is recorded any more: messages to nobody are tried again and again."""
+        assert [worker.terminate() for worker in self._workers] == [0, 0]
+
     def _outages(self) -> list[Callable[[float], None]]:
         return [
             self._gateway_ill,
