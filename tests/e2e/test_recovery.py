@@ -170,7 +170,8 @@ def test_what_the_gateway_did_after_the_recovery_point_is_found_again(site: Site
     hurried = {"development_clock": f"{SPEED}@{clock.since.isoformat()}"}
     site.server.start()
     address = site.server.ensure_database("paysaga")
-    with SimulatorServer(simulator_config(), clock=clock.now) as simulator:
+    later_than_two_minutes = simulator_config(duplicate_window_seconds=0)
+    with SimulatorServer(later_than_two_minutes, clock=clock.now) as simulator:
         with fleet_of(address, simulator, **hurried) as fleet:
             port, api, customer = fleet.port, fleet.api, fleet.customer
             site.back_up()
