@@ -170,6 +170,14 @@ def assert_the_metrics_show(day: BusinessDay, wanted: Figures) -> None:
             raise AssertionError(differences(port, wanted)) from None
 
 
+def assert_no_time_is_yet_to_come(day: BusinessDay) -> None:
+    """Ages are told by the clock that made the times, not by the database's."""
+    figures = scrape(f"http://127.0.0.1:{day.ports[0]}")
+    ages = {key: age for key, age in figures.items() if key[0].endswith("_seconds")}
+    assert any(name == "paysaga_follower_silent_seconds" for name, _ in ages)
+    assert all(0 <= age < timedelta(days=2).total_seconds() for age in ages.values()), ages
+
+
 def differences(port: int, wanted: Figures) -> dict[Any, Any]:
     """What a web shows beside what was counted, where they differ."""
     seen = shown(scrape(f"http://127.0.0.1:{port}"), NAMES)
@@ -230,6 +238,7 @@ def a_day(day: BusinessDay, end: datetime, seed: int) -> Log:
     day.stop_workers()
     log = read(day.fleet.database_url)
     assert_the_metrics_show(day, counted(log))
+    assert_no_time_is_yet_to_come(day)
     assert_the_gateway_has_the_same_books(day, log)
     assert_earnings_are_those_of_the_payments(day, log)
     assert_each_instalment_has_one_payment(log)
