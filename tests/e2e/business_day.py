@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -63,8 +64,11 @@ class BusinessDay:
     def start(self) -> None:
         """Starts all five processes."""
         self.gateway_starts()
-        self._webs = [self.fleet.web(port) for port in self.ports]
-        self._workers = [self.fleet.worker() for _ in range(2)]
+        with ThreadPoolExecutor() as starters:
+            webs = [starters.submit(self.fleet.web, port) for port in self.ports]
+            workers = [starters.submit(self.fleet.worker) for _ in range(2)]
+        self._webs = [web.result() for web in webs]
+        self._workers = [worker.result() for worker in workers]
 
     def live(self, closing_time: datetime, chance: random.Random) -> None:
         """Business until the hurried clock shows that, with every outage once, one after another;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,9 +27,11 @@ from interface.simulator import SimulatorServer
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.fleet import Fleet
 from tests.e2e.house import SECRETS, Api, simulator_config, until
+from tests.unit.docs_tables import DOCS
 
 SPEED = 20
 ARCHIVING = {**FAST_AND_FORGETFUL, "fsync": "on", "archive_mode": "on", "archive_timeout": "60"}
+RUNBOOK = (DOCS / "runbook.md").read_text()
 KEY = {"Idempotency-Key": "order-in-the-gap"}
 
 
@@ -145,16 +148,20 @@ def fleet_of(
             fleet.close()
 
 
-def cli(fleet: Fleet, *arguments: str) -> str:
-    """What a command says that an operator gives."""
-    told = {
+def told(fleet: Fleet) -> dict[str, str]:
+    """The environment of an operator."""
+    return {
         "PAYSAGA_DATABASE_URL": fleet.database_url,
         "PAYSAGA_URL": fleet.api.url,
         "PAYSAGA_API_KEY": SECRETS["admin"],
     }
+
+
+def cli(fleet: Fleet, *arguments: str) -> str:
+    """What a command says that an operator gives."""
     done = subprocess.run(
         [sys.executable, "-m", "interface.cli", *arguments],
-        env=os.environ | told,
+        env=os.environ | told(fleet),
         capture_output=True,
         text=True,
         check=False,
@@ -242,15 +249,25 @@ def check_that_a_forgotten_sale_is_told_of(
     again = fleet.api.created(KEY, amount=40)
     assert again["paymentId"] == bought["paymentId"]
     assert fleet.api.becomes(bought["paymentId"], "processing")["transactionRef"] != page
-    assert json.loads(listed_by(fleet, page))["data"] == []
-    [found] = json.loads(listed_by(fleet, str(known["transactionRef"])))["data"]
-    assert found["paymentId"] == known["paymentId"]
+    assert unknown_among(fleet, page, str(known["transactionRef"])) == f"{page} is unknown\n"
     fleet.customer.act(page, "refund")
     assert fleet.customer.books(bought["paymentId"])["net"] == "0.00"
 
 
-def listed_by(fleet: Fleet, transaction_ref: str) -> str:
-    return cli(fleet, "payments", "list", "--transaction-ref", transaction_ref, "--json")
+def unknown_among(fleet: Fleet, *references: str) -> str:
+    """What the loop of the runbook says of a list from the gateway's dashboard."""
+    (fleet.folder / "references.txt").write_text("".join(f"{each}\n" for each in references))
+    [loop] = re.findall(r"^ +(while read.*?done < references.txt)$", RUNBOOK, re.DOTALL | re.M)
+    done = subprocess.run(
+        ["sh", "-c", loop],
+        env=os.environ | told(fleet) | {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+        cwd=fleet.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
 
 
 def check_that_strangers_are_told_of(fleet: Fleet, unseen: dict[str, Any], page: str) -> None:
