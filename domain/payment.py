@@ -295,7 +295,8 @@ class Payment(PaySagaAggregate):
             CaptureExceedsAuthorized: the amount is above what was authorized.
             CapturePending: another capture is under way.
         """
-        is_taken = self.status is PaymentStatus.COMPLETED and self.amount_captured == amount
+        was_taken = self.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+        is_taken = was_taken and self.amount_captured == amount
         if self.capture_pending == amount or (is_taken and not self.captures_itself):
             return
         self._require("captured")
