@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from application.event_log import EventLog
+from system.followers.base import BatchFollower
 
 PAUSE_SECONDS = 0.05
 
 
-def catches_up(follower: EventLog[Any], logs: Iterable[EventLog[Any]], seconds_max: float) -> bool:
+def catches_up(follower: BatchFollower, logs: Iterable[EventLog[Any]], seconds_max: float) -> bool:
     """True as soon as the follower has taken in everything that the logs hold now; False when it
     did not in time."""
     heads = {log.name: log.recorder.max_notification_id() or 0 for log in logs}

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import groupby
+from typing import Any
 
 from psycopg.rows import class_row
 from psycopg.sql import SQL
 
 from application.envelope import timestamp
+from application.event_log import EventLog
 from domain.event import PaymentEventType
 from domain.money import minor_units
 from system.applications import Applications
@@ -144,9 +146,11 @@ def _movements(persistence: PostgresPersistence, since: str, until: str) -> Iter
 
 
 def _require_complete(persistence: PostgresPersistence, applications: Applications) -> None:
-    logs = [applications.payments, applications.contracts]
+    logs: list[EventLog[Any]] = [applications.payments, applications.contracts]
     if not catches_up(applications.journal, logs, CATCH_UP_SECONDS_MAX):
-        raise BooksIncomplete("the journal is behind, and the books with it: see that a worker runs")
+        raise BooksIncomplete(
+            "the journal is behind, and the books with it: see that a worker runs"
+        )
     with persistence.connection() as connection:
         row = connection.execute(
             "SELECT count(*) FROM parked_events WHERE follower = %s AND leader = ANY(%s)",

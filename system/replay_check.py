@@ -156,7 +156,9 @@ class ReplayCheck:
         ]
         stored = cast(ReadsMany, log.recorder).select_events_of(ids)
         found = {}
-        for aggregate_id, records in groupby(stored, key=lambda each: cast(UUID, each.originator_id)):
+        for aggregate_id, records in groupby(
+            stored, key=lambda each: cast(UUID, each.originator_id)
+        ):
             events: list[Any] = [log.mapper.to_domain_event(record) for record in records]
             rows = projected_rows(projections, events)
             for table, key, row in rows_of(replayed(None, events), self._applications.vault):

@@ -12,6 +12,7 @@ from system.definition import LOGS
 from system.following import Following
 from system.persistence.tables import TABLES
 from system.rebuild import rebuildable
+from system.testing import SystemUnderTest
 from tests.integration.journal_kit import Books
 from tests.simulation.invariants import Broken
 from tests.simulation.script import Action, script_for
@@ -39,16 +40,19 @@ def happen(kept: Books, seed: int) -> World:
     world = World(seed)
     with world.system, suppress(Broken):
         world.play(script_of(seed))
+    record(kept, world.system)
+    return world
+
+
+def record(kept: Books, system: SystemUnderTest) -> None:
+    """Records all events of a system that ran in memory."""
     for log in LOGS:
-        source = world.system.applications.by_name[log.name].recorder
+        source = system.applications.by_name[log.name].recorder
         target = kept.applications.by_name[log.name].recorder
         position = 0
-        while page := source.select_notifications(
-            position, READ_AT_ONCE, inclusive_of_start=False
-        ):
+        while page := source.select_notifications(position, READ_AT_ONCE, inclusive_of_start=False):
             target.insert_events([stored(each) for each in page])
             position = page[-1].id
-    return world
 
 
 def stored(notification: Any) -> StoredEvent:

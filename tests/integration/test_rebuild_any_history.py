@@ -89,9 +89,7 @@ def test_every_projection_is_rebuilt_to_the_very_rows_of_the_live_one(
     for name in names:
         rebuilt_with_interruptions(shared, name, stops)
     assert rows(shared) == live
-    assert live == {
-        table: in_memory(world, table, columns(shared, table)) for table in live
-    }
+    assert live == {table: in_memory(world, table, columns(shared, table)) for table in live}
     assert list(ReplayCheck(shared.persistence, shared.applications).run()) == []
 
 

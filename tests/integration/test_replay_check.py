@@ -108,7 +108,7 @@ def test_a_row_too_many_is_seen(shared: Books, table: str) -> None:
         f"INSERT INTO {table} ({name}, {others}) "
         f"SELECT gen_random_uuid(), {others} FROM {table} WHERE {name} = '{key}'",
     )
-    assert [each.table.split(",")[0] for each in found][0] == table
+    assert table in {each.table.split(",")[0] for each in found}
 
 
 def test_a_text_that_the_database_cannot_hold_is_no_difference(shared: Books) -> None:
