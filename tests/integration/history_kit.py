@@ -63,11 +63,11 @@ def stored(notification: Any) -> StoredEvent:
 
 def forget(kept: Books) -> None:
     """Empties the database, all but the keys of clients."""
-    names = [*TABLES, "rebuilds"]
-    for application in kept.applications.by_name.values():
-        names += [f"{application.name.lower()}_events", f"{application.name.lower()}_tracking"]
-    for name in names:
+    logs = [name.lower() for name in kept.applications.by_name]
+    for name in (*TABLES, "rebuilds", *(f"{log}_events" for log in logs)):
         kept.query(f"DELETE FROM {name}")
+    for log in logs:
+        kept.query(f"DELETE FROM {log}_tracking WHERE application_name NOT LIKE '\\_%%'")
 
 
 def views(kept: Books) -> list[str]:
