@@ -146,6 +146,7 @@ def test_keys_of_clients_are_thrown_away_by_the_owner_only(
     refused = run("privacy", "erase", str(payment_id), "--yes", env=by_service)
     assert refused.exit_code == 1
     assert "permission denied for table client_keys" in refused.stderr
+    assert "the role that owns the tables" in refused.stderr
     assert rows(service, "SELECT client_info->>'name' FROM view_payments") == [("Sara Omar",)]
     done = run("privacy", "erase", str(payment_id), "--yes", env=owners_env)
     assert done.exit_code == 0, done.output
