@@ -5,6 +5,8 @@ import socket
 from datetime import timedelta
 from functools import partial
 
+import psycopg
+
 from application.circuit_breaker import CircuitBreakerConfig
 from application.retrying import Retrying
 from application.vault import Vault
@@ -49,7 +51,8 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     """The database, with everything created that was missing.
 
     Raises:
-        InvalidSettings: no database is set, or a read model in it is of another version.
+        InvalidSettings: no database is set, a read model in it is of another version, or something
+            is missing in it that this role may not create.
         OperationalError: it cannot be reached.
     """
     persistence = PostgresPersistence(settings.conninfo, settings.database_pool_size)
@@ -57,9 +60,21 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     if outdated:
         persistence.close()
         raise InvalidSettings([_advice(each) for each in outdated])
-    persistence.prepare(LOG_NAMES)
+    try:
+        persistence.prepare(LOG_NAMES)
+    except psycopg.errors.InsufficientPrivilege as error:
+        persistence.close()
+        raise InvalidSettings([_not_prepared(error)]) from None
     record_versions(persistence)
     return persistence
+
+
+def _not_prepared(error: psycopg.Error) -> str:
+    return (
+        f"{PREFIX}DATABASE_URL: the database cannot be prepared: {' '.join(str(error).split())}: "
+        "let the role own the database, or run `paysaga database prepare --service-role ROLE` "
+        "with the address of the role that owns the tables"
+    )
 
 
 def _advice(outdated: Outdated) -> str:

@@ -24,6 +24,7 @@ COMMANDS = {
     "journal": "journal",
     "replay": "replay",
     "privacy": "privacy",
+    "database": "database",
     "doctor": "doctor",
 }
 """Each command and the module of this package that has it under that name. A module is imported

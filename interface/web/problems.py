@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "contract_exists": Kind(409, "Another contract has this contractId"),
     "unknown_instalment": Kind(404, "The contract has no such instalment"),
     "rebuild_under_way": Kind(409, "The read model is being rebuilt"),
+    "skip_refused": Kind(409, "The follower may not pass this event over"),
     "conflict": Kind(409, "Others keep changing the same thing"),
     "payload_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The content type is not supported"),
