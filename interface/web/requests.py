@@ -142,7 +142,7 @@ def begin() -> None:
     given = _told("X-Correlation-Id")
     is_good = CORRELATION_ID.fullmatch(given)
     g.correlation_id = given if is_good else str(web().applications.ids.uuid())
-    g.trace_id, g.span_id = trace_of_caller() or (None, None)
+    g.trace_id, g.span_id = g.get("trace") or trace_of_caller() or (None, None)
     structlog.contextvars.bind_contextvars(
         correlation_id=g.correlation_id, **({"trace_id": g.trace_id} if g.trace_id else {})
     )
