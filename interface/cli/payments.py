@@ -219,11 +219,17 @@ def show_event(event: dict[str, Any], is_json: bool) -> None:
         show_json(write_json(event))
         return
     data = ", ".join(
-        f"{name} {printable(value)}"
+        f"{name} {printable(_written(value))}"
         for name, value in event["data"].items()
         if name in SHOWN_DATA and value is not None
     )
     click.echo(f"{event['timestamp']}  {event['type']:<26}  {data}")
+
+
+def _written(value: Any) -> Any:
+    """Money as people write it."""
+    is_money = isinstance(value, dict) and {"amount", "currency"} <= value.keys()
+    return f"{value['amount']} {value['currency']}" if is_money else value
 
 
 SHOWN_DATA = ("amount", "currency", "transactionRef", "code", "message", "reason", "refundId")
