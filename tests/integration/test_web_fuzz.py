@@ -116,6 +116,8 @@ def test_every_text_comes_back_as_it_was_sent(client: FlaskClient, text: str) ->
 @FEW
 @given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3))
 @example("XAU")
+@example("XCG")
+@example("XAD")
 @example("XXX")
 @example("XTS")
 @example("SAR")
