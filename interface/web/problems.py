@@ -130,7 +130,7 @@ def validation_problem(error: ValidationError) -> Response:
     errors = [
         {
             "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
-            "detail": details["msg"],
+            "detail": details["msg"].removeprefix("Value error, "),
         }
         for details in error.errors(include_url=False, include_input=False)
     ]

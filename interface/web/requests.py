@@ -73,10 +73,7 @@ class JsonRequest(Request):
         """
         if not self.whole_body() and _is_body_optional():
             return {}
-        if not self.is_json:
-            raise Problem(
-                "unsupported_media_type", "send JSON with `Content-Type: application/json`"
-            )
+        self._require_plain_json()
         try:
             value = read_json(self.whole_body())
         except RecursionError:
@@ -87,6 +84,14 @@ class JsonRequest(Request):
             raise invalid("", "expected a JSON object")
         _check(value, "", JSON_DEPTH_MAX)
         return value
+
+    def _require_plain_json(self) -> None:
+        if not self.is_json:
+            raise Problem(
+                "unsupported_media_type", "send JSON with `Content-Type: application/json`"
+            )
+        if self.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+            raise Problem("unsupported_media_type", "send the body without a Content-Encoding")
 
 
 def _is_body_optional() -> bool:
