@@ -217,10 +217,12 @@ class EventStreams:
         self._has_news = False
         self._read_again_at = time.monotonic() + READ_AGAIN_SECONDS
         try:
-            self._has_news = self._tail.read_on()
+            may_be_more = self._tail.read_on()
         except BaseException:
             self._has_news = True
             raise
+        if may_be_more:  # never back to False: news may have come while these were read
+            self._has_news = True
         for stream in list(self._streams):
             self._serve(stream)
 
