@@ -27,7 +27,7 @@ SMALL_BUFFER = 4096
 def fleet(postgres_server: Any) -> Iterator[Fleet]:
     name = f"fleet_{uuid4().hex}"
     url = postgres_server.ensure_database(name)
-    with fleet_on(url, web_workers=1, web_threads=THREADS) as fleet:
+    with fleet_on(url, web_threads=THREADS) as fleet:
         yield fleet
     postgres_server.drop_database(name)
 
@@ -74,6 +74,15 @@ def hear(ears: list[Ear], is_enough: Callable[[Ear], bool]) -> None:
                 key.data.hear()
 
 
+def up_to(end: int) -> Callable[[Ear], bool]:
+    """Enough is what reaches so far; more may follow, as a payment has its aftermath."""
+    return lambda ear: bool(ear.ids) and ear.ids[-1] >= end
+
+
+def without_a_gap(ears: list[Ear], first: int) -> bool:
+    return all(ear.ids == list(range(first, first + len(ear.ids))) for ear in ears)
+
+
 def greeted(port: int, after: int = 0) -> list[Ear]:
     ears = [Ear(port, after) for _ in range(LISTENERS)]
     hear(ears, lambda ear: ear.is_greeted)
@@ -108,8 +117,8 @@ def test_two_hundred_listen_and_everybody_else_is_served(fleet: Fleet) -> None:
     end = paid(fleet, fleet.api, 3)
     assert fleet.api.get("/v1/payments").status_code == 200
     assert threads_of(web) <= THREADS + OTHER_THREADS_MAX
-    hear(ears, lambda ear: ear.ids[-1:] == [end])
-    assert all(ear.ids == list(range(1, end + 1)) for ear in ears)
+    hear(ears, up_to(end))
+    assert without_a_gap(ears, 1)
 
 
 def test_a_restart_loses_nothing_for_those_who_come_back_with_the_last_id(fleet: Fleet) -> None:
@@ -117,7 +126,7 @@ def test_a_restart_loses_nothing_for_those_who_come_back_with_the_last_id(fleet:
     fleet.worker()
     before = paid(fleet, fleet.api, 1)
     ears = greeted(fleet.port)
-    hear(ears, lambda ear: ear.ids[-1:] == [before])
+    hear(ears, up_to(before))
     assert web.terminate() == 0
     hear(ears, lambda ear: ear.has_ended)
     other = free_port()
@@ -126,8 +135,8 @@ def test_a_restart_loses_nothing_for_those_who_come_back_with_the_last_id(fleet:
     fleet.web()
     again = greeted(fleet.port, before)
     end = paid(fleet, fleet.api, 1)
-    hear(again, lambda ear: ear.ids[-1:] == [end])
-    assert all(ear.ids == list(range(before + 1, end + 1)) for ear in again)
+    hear(again, up_to(end))
+    assert without_a_gap(again, before + 1)
 
 
 def test_a_killed_process_is_replaced_and_listeners_may_come_back_at_once(fleet: Fleet) -> None:
@@ -139,8 +148,8 @@ def test_a_killed_process_is_replaced_and_listeners_may_come_back_at_once(fleet:
     hear(ears, lambda ear: ear.has_ended)
     end = paid(fleet, fleet.api, 1)
     again = greeted(fleet.port, 0)
-    hear(again, lambda ear: ear.ids[-1:] == [end])
-    assert all(ear.ids == list(range(1, end + 1)) for ear in again)
+    hear(again, up_to(end))
+    assert without_a_gap(again, 1)
 
 
 def test_a_slow_reader_holds_nobody_up_and_misses_nothing(fleet: Fleet) -> None:
@@ -149,7 +158,7 @@ def test_a_slow_reader_holds_nobody_up_and_misses_nothing(fleet: Fleet) -> None:
     slow = Ear(fleet.port, buffer=SMALL_BUFFER)
     ears = greeted(fleet.port)
     end = paid(fleet, fleet.api, 12)
-    hear(ears, lambda ear: ear.ids[-1:] == [end])
+    hear(ears, up_to(end))
     assert fleet.api.get("/v1/payments").status_code == 200
-    hear([slow], lambda ear: ear.ids[-1:] == [end])
-    assert slow.ids == list(range(1, end + 1))
+    hear([slow], up_to(end))
+    assert without_a_gap([slow], 1)
