@@ -68,6 +68,8 @@ KINDS: dict[str, Kind] = {
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
 
+NOWHERE = "nothing is found under this address: see /docs for what there is"
+
 LISTED = frozenset({"payments", "confirmations"})
 """What is found by an id and listed under the same path."""
 
@@ -129,7 +131,7 @@ def validation_problem(error: ValidationError) -> Response:
     errors = [
         {
             "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
-            "detail": details["msg"],
+            "detail": details["msg"].removeprefix("Value error, "),
         }
         for details in error.errors(include_url=False, include_input=False)
     ]
@@ -196,7 +198,8 @@ def _on_http_error(error: HTTPException) -> Response:
         return error.response
     status = error.code or 500
     code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal_error")
-    response = problem_response(code, error.description or KINDS[code].title)
+    detail = NOWHERE if status == 404 else error.description or KINDS[code].title
+    response = problem_response(code, detail)
     for name, value in error.get_headers():
         if name in {"Allow", "Retry-After"}:
             response.headers[name] = value
