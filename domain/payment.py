@@ -220,6 +220,8 @@ class Payment(PaySagaAggregate):
         self.merchant_metadata = merchant_metadata
         self.request_fingerprint = request_fingerprint
         self.correlation_id: str = metadata.correlation_id
+        self.trace_id: str | None = metadata.trace_id
+        self.span_id: str | None = metadata.span_id
         self.status = PaymentStatus.INITIATED
         self.amount_captured = amount * 0
         self.amount_refunded = amount * 0

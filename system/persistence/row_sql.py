@@ -82,19 +82,19 @@ def _sealed_in(changes: Sequence[RowChange]) -> set[Sealed]:
 
 
 def _adapted(value: Any, kind: str) -> Any:
-    storable = _storable(value)
+    text = storable(value)
     is_json = kind.startswith("jsonb") and value is not None
-    return Jsonb(storable) if is_json else storable
+    return Jsonb(text) if is_json else text
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """PostgreSQL holds no NUL in a text: views show U+FFFD for it, the event keeps it."""
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     return value
 
 
