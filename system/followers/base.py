@@ -37,9 +37,10 @@ class BatchFollower(Follower[UUID]):
         """Records what a batch came to, in one transaction with the follower's new position.
 
         Raises:
-            IntegrityError: another process was quicker with the batch or with an aggregate.
+            IntegrityError: another process was quicker with the batch or with an aggregate, or the
+                epoch in which it was read is over.
         """
-        self.events.put(work.events, tracking=work.tracking, rows=work.rows)
+        self.events.put(work.events, tracking=work.tracking, rows=work.rows, epoch=work.epoch)
 
 
 class Projection(EventLog[PaySagaAggregate], BatchFollower):
