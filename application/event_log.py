@@ -81,6 +81,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
 
     log_section_size = NOTIFICATIONS_MAX
     events: PlainEventStore
+    mapper: PaySagaMapper
 
     def __init__(self, persistence: Persistence, clock: Clock) -> None:
         self._persistence = persistence

@@ -101,21 +101,21 @@ class LogQueries:
     ) -> list[StoredEvent]:
         """An aggregate's events from version `above` (exclusive) to `last`, oldest first."""
         cursor = _execute(connection, self._of_aggregate, (aggregate_id, above, last))
-        return [StoredEvent(*row) for row in cursor]
+        return [StoredEvent(*row) for row in cursor.fetchall()]
 
     def of_aggregates(
         self, connection: Connection[DictRow], aggregate_ids: Sequence[UUID]
     ) -> list[StoredEvent]:
         """All events of several aggregates, those of each together and oldest first."""
         cursor = _execute(connection, self._of_aggregates, (list(aggregate_ids),))
-        return [StoredEvent(*row) for row in cursor]
+        return [StoredEvent(*row) for row in cursor.fetchall()]
 
     def after(
         self, connection: Connection[DictRow], position: int, limit: int
     ) -> list[Notification]:
         """Up to `limit` events of the log behind a position, in order."""
         cursor = _execute(connection, self._after, (position, limit))
-        return [Notification(*row) for row in cursor]
+        return [Notification(*row) for row in cursor.fetchall()]
 
 
 def _columns(events: Sequence[StoredEvent]) -> tuple[Any, ...]:
