@@ -9,7 +9,7 @@ from application.circuit_breaker import CircuitBreakerConfig
 from application.retrying import Retrying
 from application.vault import Vault
 from domain.gateway_report import PROVIDER_PAYTABS
-from interface.clock import RandomIds, SystemClock
+from interface.clock import RandomIds
 from interface.confirmation_sender import ConfirmationSender
 from interface.guarded_gateway import GuardedGateway, guard
 from interface.guarded_merchants import GuardedMerchants
@@ -77,7 +77,7 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
     persistence.use_vault(vault)
     return Applications(
         persistence,
-        clock=SystemClock(),
+        clock=settings.clock,
         ids=ids,
         vault=vault,
         timings=settings.saga_timings,
@@ -117,6 +117,7 @@ def build_gateway(settings: Settings) -> GuardedGateway:
         breaker_config(settings, PROVIDER_PAYTABS),
         retrying,
         calls_max=bulkhead_places(settings.dispatcher_threads),
+        clock=settings.clock,
     )
 
 
@@ -171,6 +172,7 @@ class Worker:
                 to_json=write_json,
                 public_url=settings.base_url,
                 finder=build_finder(self._applications, self._persistence),
+                recovered_at=settings.recovered_at,
             ),
             self._applications.clock,
             threads={
@@ -182,6 +184,7 @@ class Worker:
             },
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),
+            speed=settings.clock.speed,
         )
         self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
 
@@ -194,6 +197,7 @@ class Worker:
             partial(breaker_config, settings),
             self._circuits,
             places=settings.dispatcher_threads,
+            breakers_clock=settings.clock,
         )
 
     def start(self) -> None:
