@@ -183,10 +183,18 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         epoch = self.epoch()
         if self._is_repeat():
             return self.get(aggregate_id)
-        aggregate = self.get(aggregate_id)
+        aggregate = self.load(aggregate_id)
         decide(aggregate)
         self._record_command(aggregate, rows=rows, epoch=epoch)
         return aggregate
+
+    def load(self, aggregate_id: UUID) -> TAggregate:
+        """The aggregate as a command finds it: for logs that need not read its whole past.
+
+        Raises:
+            AggregateNotFoundError: there is none.
+        """
+        return self.get(aggregate_id)
 
     def change_rows(self, find: Callable[[], Sequence[RowChange]]) -> None:
         """Writes the row changes that `find` gives, and within `serving` also which request that

@@ -120,9 +120,14 @@ class EventContext:
     metadata: Metadata
     now: datetime
 
-    def correlated(self, correlation_id: str) -> "EventContext":
+    def correlated(
+        self, correlation_id: str, trace_id: str | None, span_id: str | None
+    ) -> "EventContext":
         """The same cause and time, as part of what another request began."""
-        return replace(self, metadata=replace(self.metadata, correlation_id=correlation_id))
+        metadata = replace(
+            self.metadata, correlation_id=correlation_id, trace_id=trace_id, span_id=span_id
+        )
+        return replace(self, metadata=metadata)
 
 
 _context: ContextVar[EventContext] = ContextVar("event_context")
@@ -145,6 +150,15 @@ def current_context() -> EventContext:
         LookupError: an event was triggered outside `acting`: nobody said when and by whom.
     """
     return _context.get()
+
+
+def trace_parent() -> str | None:
+    """The header `traceparent` of a request that is sent within `acting` (W3C Trace Context,
+    section 3.2); None where there is no trace."""
+    context = _context.get(None)
+    if context is None or not (context.metadata.trace_id and context.metadata.span_id):
+        return None
+    return f"00-{context.metadata.trace_id}-{context.metadata.span_id}-01"
 
 
 @lru_cache(EVENT_IDS_KEPT)

@@ -121,7 +121,10 @@ class Dispatcher:
     def _run(self, item: WorkItem) -> None:
         is_done = False
         try:
-            with structlog.contextvars.bound_contextvars(correlation_id=item.correlation_id):
+            trace = {"trace_id": item.trace_id} if item.trace_id else {}
+            with structlog.contextvars.bound_contextvars(
+                correlation_id=item.correlation_id, **trace
+            ):
                 is_done = perform(self._handlers[item.kind], item, self._store, self._clock)
         except Exception:
             log.exception("agenda_row_left_to_its_lease", work_id=str(item.work_id))

@@ -73,7 +73,8 @@ class GatewayCallHandler:
             return
         call = saga.calls[item.work_id]
         sent_at = self._applications.clock.now()
-        outcome = self._outcome(saga, call, item, sent_at)
+        with acting(item.context(sent_at)):
+            outcome = self._outcome(saga, call, item, sent_at)
         now = self._applications.clock.now()
         with acting(item.context(now)):
             try:
@@ -213,7 +214,8 @@ class ConfirmationHandler:
         sent_at = self._applications.clock.now()
         try:
             message_id = str(confirmation.event_id)
-            delivery = self._notifier.send(confirmation.url, message_id, body, sent_at)
+            with acting(item.context(sent_at)):
+                delivery = self._notifier.send(confirmation.url, message_id, body, sent_at)
         except NotAttempted as pause:
             wait = timedelta(milliseconds=max(pause.retry_after_ms, PAUSE_MS_MIN))
             self._postpone(item, pause.reason, self._applications.clock.now() + wait)

@@ -26,6 +26,7 @@ from interface.roles.shared_metrics import SharedMetrics
 from interface.roles.unreadable_requests import answer_with_problems
 from interface.serve.ports import check_port
 from interface.settings import Settings
+from interface.telemetry import check_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +116,7 @@ def run_web(settings: Settings) -> None:
     """
     configure_logging(settings, "web")
     parent = expected_parent()
+    check_tracing()
     check_port("PORT", settings.host, settings.port)
     if wait_for_database(settings, lambda: is_orphaned(parent)):
         with told_database_errors():

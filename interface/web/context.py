@@ -16,7 +16,8 @@ from domain.circuit import Circuit, CircuitStatus
 from domain.payment import Payment
 from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
-from interface.web.event_streams import EventStreams, Feed
+from interface.web.event_streams import EventStreams
+from interface.web.event_tail import Feed
 from interface.web.incident_limit import IncidentLimit
 from interface.web.key_ring import KeyRing
 from system.applications import Applications
@@ -152,6 +153,7 @@ class WebContext:
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""
         self.listener.stop()
+        self.streams.stop()
         self.applications.close()
         self.persistence.close()
 

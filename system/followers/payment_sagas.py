@@ -141,4 +141,5 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
     @policy.register
     def _(self, event: HandedOver, work: Work) -> None:
         if event.told in FINAL_WORDS:
-            self._decider_for(event.payment_id, work).merchant_told()
+            is_closed = event.told is not PaymentEventType.PAYMENT_COMPLETED
+            self._decider_for(event.payment_id, work).merchant_told(is_closed=is_closed)

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -15,6 +16,7 @@ from eventsourcing.persistence import IntegrityError
 
 from application.event_log import EventLog, Work
 from application.payment_gateway import NotAttempted
+from application.payments import NewPayment
 from domain.errors import DomainError, InvalidTransition
 from domain.event import PaySagaAggregate
 from domain.gateway_report import (
@@ -23,6 +25,7 @@ from domain.gateway_report import (
     TransactionStatus,
     payment_id_of,
 )
+from domain.keyed_request import IdempotencyKeyReused
 from domain.money import Money, minor_units, money
 from domain.payment import Payment
 from system.followers.base import BatchFollower
@@ -37,6 +40,7 @@ from tests.simulation.invariants import (
     check_operator_helped,
     check_replay,
     check_when_quiet,
+    require,
 )
 from tests.simulation.script import Action
 
@@ -53,6 +57,9 @@ SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CA
 REPLAYED_EVERY = 9
 """So often what was recorded is compared with its replay: each time would take too long."""
 Check = Callable[[EventLog[Any], Iterable[PaySagaAggregate]], None]
+LATE_3DS = timedelta(minutes=61)
+"""So late at the earliest does the gateway say that nobody came back from 3-D Secure."""
+LONGEST_JUMP = timedelta(seconds=100)
 NOBODY_WAITS = timedelta(seconds=1)
 ON_ANY_PAGE = "_any_page"
 """How the names of actions end that may concern a page opened earlier."""
@@ -76,6 +83,10 @@ class World:
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
+        self.is_clock_put_back = False
+        self.untold: set[UUID] = set()
+        self.out_of_sight: set[UUID] = set()
+        self.requests: dict[UUID, NewPayment] = {}
         self.at_work: UUID | None = None
         agree_without_instalments(self.system)
 
@@ -221,6 +232,9 @@ class World:
             if self.dies_unclaimed:
                 self.dies_unclaimed = False
                 raise ProcessDied
+            if self.is_clock_put_back:
+                self.is_clock_put_back = False
+                self.system.clock.jump_back(self.order.random() * LONGEST_JUMP)
             self.system.handlers[item.kind](item)
         except ProcessDied:
             self.system.agenda.put_back(item, self.now + LEASE, was_begun=True)
@@ -271,7 +285,7 @@ class World:
         """A callback comes, rightly signed, that is not true."""
         forged = faults.garbled(report, how)
         if forged is not None and forged != report:
-            if report.kind in SALES:
+            if report.kind in SALES and how != "refusal":
                 self.forged.append(forged)
             self.system.receive(forged)
 
@@ -279,9 +293,34 @@ class World:
         """True for a callback that tells what the gateway is going to be asked about anyway."""
         payment_id = payment_id_of(report.cart_id)
         assert payment_id is not None
-        if report.previous_ref is None:
-            return self._is_watched(payment_id)
-        return not faults.is_done_in_dashboard(report)
+        if report.previous_ref is None and not self._is_watched(payment_id):
+            return False
+        return not faults.is_done_in_dashboard(report) and self._leave_untold(payment_id)
+
+    def _leave_untold(self, payment_id: UUID) -> bool:
+        """Loses a callback, unless the gateway has lost sight of the payment, too: nobody could
+        tell then what became of it."""
+        if payment_id in self.out_of_sight:
+            return False
+        self.untold.add(payment_id)
+        return True
+
+    def lose_sight(self, payment_id: UUID, duration: timedelta) -> None:
+        """The gateway's queries find nothing of a payment for a while, though it has told us of
+        all that happened. What we asked for ourselves is always found until it has been shown:
+        its absence is the proof that it never happened."""
+        if payment_id in self.untold:
+            return
+        self.out_of_sight.add(payment_id)
+
+        def is_meant(report: GatewayReport) -> bool:
+            if payment_id_of(report.cart_id) != payment_id:
+                return False
+            asked = self.system.saga(payment_id).calls.values()
+            is_shown = any(call.transaction_ref == report.transaction_ref for call in asked)
+            return is_shown or report.cart_id[37] == "a"
+
+        self.gateway.hide(is_meant, duration)
 
     def _is_watched(self, payment_id: UUID) -> bool:
         """True for every page of a payment that has one to show, until late results are known."""
@@ -324,14 +363,34 @@ class World:
         currency, capture, told = action.how.split()
         decimals = minor_units(currency)
         amount = Decimal(1 + int(action.share * 9999)).scaleb(-decimals)
-        self.ids[action.payment] = self.system.create_payment(
-            str(amount),
-            currency,
+        request = NewPayment(
+            money(str(amount), currency),
             "Tea",
             capture_method=capture,
             callback_url="https://merchant.example.com/told" if told == "told" else None,
             contract_id=AGREED,
+            fingerprint="the request's body",
         )
+        payment_id = self.ids[action.payment] = self.system.ids.uuid()
+        self.requests[payment_id] = request
+        self._initiate(payment_id, request)
+
+    def _initiate(self, payment_id: UUID, request: NewPayment) -> tuple[Payment, bool]:
+        with self.system.acting("test"):
+            return self.system.applications.payments.initiate(request, payment_id)
+
+    def _do_create_again(self, payment_id: UUID, action: Action) -> None:
+        """The request comes again with the same idempotency key: it is the same payment. Another
+        request with that key is refused."""
+        before, request = self.system.payment(payment_id), self.requests[payment_id]
+        payment, is_replayed = self._initiate(payment_id, request)
+        require(is_replayed and payment.id == payment_id, "a repeated request made a new payment")
+        other = replace(request, amount=request.amount * 2, fingerprint="another body")
+        with suppress(IdempotencyKeyReused):
+            self._initiate(payment_id, other)
+            raise Broken("an idempotency key was used for something else")
+        is_unchanged = self.system.payment(payment_id).version == before.version
+        require(is_unchanged, "a repeated request changed something")
 
     def _do(self, action: Action, payment_id: UUID) -> None:
         if faults.strike(self, action, payment_id):
@@ -340,8 +399,9 @@ class World:
         doing(payment_id, action)
 
     def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
-        self.commands[payment_id] = command
+        """Gives a command; one that is not refused can be repeated later."""
         command()
+        self.commands[payment_id] = command
 
     def _do_cancel(self, payment_id: UUID, action: Action) -> None:
         self._command(payment_id, lambda: self.system.cancel_payment(payment_id))
@@ -374,9 +434,20 @@ class World:
         self.commands[payment_id] = again
 
     def _do_again(self, payment_id: UUID, action: Action) -> None:
-        """The newest command comes once more; that must change nothing unless it was refused."""
-        if payment_id in self.commands:
+        """The newest command that was obeyed comes once more: it is not refused, and it changes
+        nothing. Only a capture that came to nothing may be refused, or asked for anew."""
+        if payment_id not in self.commands:
+            return
+        before = self.system.payment(payment_id)
+        history = self.system.applications.payments.history(payment_id)
+        asked = [e.amount for e in history if isinstance(e, Payment.CaptureRequested)]
+        is_in_vain = asked and before.amount_captured != asked[-1] and not before.capture_pending
+        try:
             self.commands[payment_id]()
+        except DomainError as refusal:
+            require(is_in_vain, f"a command that had been obeyed was refused: {refusal}")
+        is_new = self.system.payment(payment_id).version != before.version
+        require(is_in_vain or not is_new, "a repeated command changed something")
 
     def _do_retry(self, payment_id: UUID, action: Action) -> None:
         self.system.retry(payment_id)
@@ -401,8 +472,11 @@ class World:
         pages = self.gateway.pages_of(payment_id)
         is_any = action.kind.endswith(ON_ANY_PAGE)
         ref = pages[int(action.share * len(pages)) if is_any else -1].transaction_ref
-        silently = action.how == "silently" and self._is_watched(payment_id)
+        silently = self._is_watched(payment_id) and self._is_silent(action, payment_id)
         doing(payment_id, silently=silently, transaction_ref=ref)
+
+    def _is_silent(self, action: Action, payment_id: UUID) -> bool:
+        return action.how == "silently" and self._leave_untold(payment_id)
 
     def _do_pay(self, payment_id: UUID, action: Action) -> None:
         self._use(self.gateway.pay, action, payment_id)
@@ -413,6 +487,15 @@ class World:
     def _do_cancel_page(self, payment_id: UUID, action: Action) -> None:
         self._use(self.gateway.cancel, action, payment_id)
 
+    def _do_expire_page(self, payment_id: UUID, action: Action) -> None:
+        self._use(self.gateway.expire, action, payment_id)
+
+    def _do_lose_in_3ds(self, payment_id: UUID, action: Action) -> None:
+        if payment_id not in self.untold:
+            self.out_of_sight.add(payment_id)
+            after = LATE_3DS + action.share * LATE_3DS / 2
+            self.gateway.lose_in_3ds(payment_id, after)
+
     def _do_hold(self, payment_id: UUID, action: Action) -> None:
         self._use(self.gateway.hold, action, payment_id)
 
@@ -420,17 +503,17 @@ class World:
         self._use(self.gateway.defer, action, payment_id)
 
     def _do_release(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.release(payment_id, silently=action.how == "silently")
+        self.gateway.release(payment_id, silently=self._is_silent(action, payment_id))
 
     def _do_release_part(self, payment_id: UUID, action: Action) -> None:
         amount = part(self.system.payment(payment_id).amount, action.share)
-        self.gateway.release(payment_id, amount, silently=action.how == "silently")
+        self.gateway.release(payment_id, amount, silently=self._is_silent(action, payment_id))
 
     def _do_settle_deferred(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.settle_deferred(payment_id, silently=action.how == "silently")
+        self.gateway.settle_deferred(payment_id, silently=self._is_silent(action, payment_id))
 
     def _do_expire_deferred(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.expire_deferred(payment_id, silently=action.how == "silently")
+        self.gateway.expire_deferred(payment_id, silently=self._is_silent(action, payment_id))
 
     def _do_dashboard_refund(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount
@@ -442,6 +525,13 @@ class World:
     def _do_dashboard_void_part(self, payment_id: UUID, action: Action) -> None:
         amount = self.system.payment(payment_id).amount
         self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
+
+    def _do_dashboard_capture(self, payment_id: UUID, action: Action) -> None:
+        self.gateway.capture_in_dashboard(payment_id, self.system.payment(payment_id).amount)
+
+    def _do_dashboard_capture_part(self, payment_id: UUID, action: Action) -> None:
+        amount = part(self.system.payment(payment_id).amount, action.share)
+        self.gateway.capture_in_dashboard(payment_id, amount)
 
     def _do_lapse(self, payment_id: UUID, action: Action) -> None:
         self.gateway.lapse(payment_id)
@@ -456,7 +546,7 @@ class World:
         for report in self.gateway.of(payment_id):
             is_pending = report.status is TransactionStatus.PENDING
             if is_pending and report.kind is not TransactionKind.PAYMENT_REQUEST:
-                silently = action.how == "silently"
+                silently = self._is_silent(action, payment_id)
                 self.gateway.decide(report.transaction_ref, is_done=is_done, silently=silently)
 
 

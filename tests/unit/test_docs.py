@@ -35,8 +35,10 @@ ADDRESS = re.compile(r"[a-z]+:")
 FOLDERS = r"(?:domain|application(?!/(?:json|problem))|system|interface|tests|docs)"
 SOURCE_FILE = re.compile(rf"(?<![\w./-]){FOLDERS}/[\w./*-]*")
 SOURCE_NAME = re.compile(rf"(?<![\w./]){FOLDERS}\.\w[\w.]*")
-COMMAND = re.compile(r"\bpaysaga ([a-z]+)(?: ([a-z]+)\b)?")
-COMMAND_WITH_OPTIONS = re.compile(r"\bpaysaga ([a-z]+(?: [a-z]+\b)?)([^\n|;&`]*--[^\n|;&`]*)")
+COMMAND = re.compile(r"\bpaysaga ([a-z][a-z-]*)(?: ([a-z][a-z-]*)\b)?")
+COMMAND_WITH_OPTIONS = re.compile(
+    r"\bpaysaga ([a-z][a-z-]*(?: [a-z][a-z-]*\b)?)([^\n|;&`]*--[^\n|;&`]*)"
+)
 TARGET = re.compile(r"^\$? ?make ([a-z-]+)", re.MULTILINE)
 SETTING = re.compile(rf"\b{PREFIX}[A-Z_]*[A-Z]\b(?!_?\*)")
 EVENT_TYPE = re.compile(
