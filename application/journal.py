@@ -4,6 +4,7 @@ An entry's envelope is written in a canonical form, in which personal data stays
 client's key changes no entry, and the chain stays whole (design 6).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
@@ -18,7 +19,11 @@ from domain.event import PaySagaAggregate
 from domain.sealed import Sealed
 
 _CANONICAL = simplejson.JSONEncoder(
-    use_decimal=True, sort_keys=True, ensure_ascii=True, separators=(",", ":")
+    use_decimal=True,
+    sort_keys=True,
+    ensure_ascii=True,
+    separators=(",", ":"),
+    namedtuple_as_object=False,
 )
 
 
@@ -68,38 +73,54 @@ class Entry:
     envelope: str
 
     @property
-    def content(self) -> str:
-        """All fields in their order, each on a line of its own, digests in hexadecimal."""
-        lines = (
-            self.log,
-            str(self.log_position),
-            self.record_hash.hex(),
-            str(self.event_id),
-            self.type,
-            str(self.aggregate_id),
-            str(self.subject_id),
-            self.correlation_id,
-            self.timestamp,
-            self.envelope,
-        )
-        return "\n".join(lines)
+    def content(self) -> bytes:
+        """What the entry's hash covers, see `content_of`."""
+        return content_of(vars(self))
 
 
-def link_after(before: Link, content: str) -> Link:
-    """The place of the next entry: its hash is SHA-256 over the position, the hash before and the
-    entry's content, each on a line of its own."""
+def content_of(fields: Mapping[str, Any]) -> bytes:
+    """All fields of an entry in their order, each on a line of its own, digests in hexadecimal;
+    UTF-8."""
+    lines = (
+        fields["log"],
+        str(fields["log_position"]),
+        fields["record_hash"].hex(),
+        str(fields["event_id"]),
+        fields["type"],
+        str(fields["aggregate_id"]),
+        str(fields["subject_id"]),
+        fields["correlation_id"],
+        fields["timestamp"],
+        fields["envelope"],
+    )
+    return "\n".join(lines).encode()
+
+
+def link_after(before: Link, content: bytes) -> Link:
+    """The place of the next entry, see `hash_after`."""
     position = before.position + 1
-    digest = sha256(f"{position}\n{before.hash.hex()}\n{content}".encode()).digest()
-    return Link(position, digest)
+    return Link(position, hash_after(position, before.hash, content))
+
+
+def hash_after(position: int, before: bytes, content: bytes) -> bytes:
+    """The hash of the entry at a position: SHA-256 over the position, the hash before and the
+    entry's content, each on a line of its own."""
+    return sha256(b"%d\n%b\n%b" % (position, before.hex().encode(), content)).digest()
 
 
 def record_hash(stored: StoredEvent) -> bytes:
-    """The digest of an event as it is recorded in its log: SHA-256 over the aggregate's id (16
-    bytes), the version (8 bytes, big-endian), the topic, a NUL and the state."""
-    assert isinstance(stored.originator_id, UUID)
-    version = stored.originator_version.to_bytes(8, "big")
+    """The digest of an event as it is recorded in its log."""
+    aggregate_id = stored.originator_id
+    assert isinstance(aggregate_id, UUID)
+    version = stored.originator_version
+    return record_digest(aggregate_id.bytes, version, stored.topic, stored.state)
+
+
+def record_digest(aggregate_id: bytes, version: int, topic: str, state: bytes) -> bytes:
+    """SHA-256 over the aggregate's id (16 bytes), the version (8 bytes, big-endian), the topic, a
+    NUL and the state."""
     return sha256(
-        stored.originator_id.bytes + version + stored.topic.encode() + b"\0" + stored.state
+        b"%b%b%b\0%b" % (aggregate_id, version.to_bytes(8, "big"), topic.encode(), state)
     ).digest()
 
 

@@ -54,10 +54,14 @@ def fold(changes: Iterable[RowChange]) -> list[RowChange]:
         name = (change.table, change.key)
         folded[name] = _after(folded.get(name, ()), change)
     left = [change for row in folded.values() for change in row]
-    return sorted(left, key=lambda change: WRITTEN_IN_ORDER.index(type(change)))
+    return [change for kind in WRITTEN_IN_ORDER for change in left if type(change) is kind]
 
 
 WRITTEN_IN_ORDER: tuple[type, ...] = (Delete, Patch, Upsert, Insert)
+
+
+class _Merged(dict[str, Any]):
+    """Values that were put together here, and may be added to."""
 
 
 def _after(earlier: tuple[RowChange, ...], change: RowChange) -> tuple[RowChange, ...]:
@@ -71,4 +75,9 @@ def _after(earlier: tuple[RowChange, ...], change: RowChange) -> tuple[RowChange
         return (last, change) if isinstance(change, Upsert) else earlier
     if isinstance(last, Patch) and isinstance(change, Upsert):
         return (*earlier, change)
-    return (*earlier[:-1], type(last)(last.table, last.key, {**last.values, **change.values}))
+    if isinstance(last.values, _Merged):
+        last.values.update(change.values)
+        return earlier
+    merged = _Merged(last.values)
+    merged.update(change.values)
+    return (*earlier[:-1], type(last)(last.table, last.key, merged))

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 from uuid import UUID, uuid5
 
@@ -13,6 +14,8 @@ from eventsourcing.domain import Aggregate, CanInitAggregate, CanMutateAggregate
 
 EVENT_ID_NAMESPACE = UUID("6f1d1c52-9f0b-5d0e-8a5f-0d6f6b1f0c11")
 NO_ID = UUID(int=0)
+EVENT_IDS_KEPT = 4096
+"""Every follower of an event asks for its id, and all of them at about the same time."""
 
 
 class PaymentEventType(StrEnum):
@@ -158,6 +161,7 @@ def trace_parent() -> str | None:
     return f"00-{context.metadata.trace_id}-{context.metadata.span_id}-01"
 
 
+@lru_cache(EVENT_IDS_KEPT)
 def event_id_of(aggregate_id: UUID, version: int) -> UUID:
     """The public id of an event: derived from its aggregate's id and version, never stored."""
     return uuid5(EVENT_ID_NAMESPACE, f"{aggregate_id}:{version}")

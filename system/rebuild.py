@@ -209,7 +209,7 @@ class Rebuild:
             )
             if each.id <= last
         ]
-        self._writer.write(connection, fold(self._changes(leader, notifications)))
+        self._writer.write(connection, self._own(fold(self._changes(leader, notifications))))
         reached = notifications[-1].id if len(notifications) == BATCH_SIZE else last
         connection.execute(
             "UPDATE rebuilds SET position = %s WHERE projection = %s AND leader = %s",
@@ -220,22 +220,30 @@ class Rebuild:
     def _changes(
         self, leader: EventLog[Any], notifications: Sequence[Notification]
     ) -> Iterator[RowChange]:
-        for notification in notifications:
-            if self._is_concerned_by(notification.topic):
-                yield from self._project(leader, notification)
+        project, decode = self._projection.project, leader.mapper.decode
+        for event in notifications:
+            if not self._is_concerned_by(event.topic):
+                continue
+            try:
+                yield from project(
+                    decode(event.originator_id, event.originator_version, event.topic, event.state)
+                )
+            except Exception as error:
+                raise RebuildRefused(
+                    f"{self._projection.name} cannot take in the event at position {event.id} "
+                    f"of the log {leader.name}: {type(error).__name__}: {error}"
+                ) from error
 
-    def _project(self, leader: EventLog[Any], notification: Notification) -> list[RowChange]:
-        try:
-            changes = self._projection.project(leader.mapper.to_domain_event(notification))
-        except Exception as error:
-            raise RebuildRefused(
-                f"{self._projection.name} cannot take in the event at position {notification.id} "
-                f"of the log {leader.name}: {type(error).__name__}: {error}"
-            ) from error
+    def _own(self, changes: list[RowChange]) -> list[RowChange]:
+        """The same changes.
+
+        Raises:
+            RebuildRefused: some are of tables that are not the projection's.
+        """
         foreign = {change.table for change in changes} - set(self._projection.tables)
         if foreign:
             raise RebuildRefused(f"{self._projection.name} may not write to {sorted(foreign)}")
-        return list(changes)
+        return changes
 
     def _is_concerned_by(self, topic: str) -> bool:
         concerned = self._concerns.get(topic)

@@ -1,5 +1,6 @@
 """The commands `paysaga projections`: how far followers have come; read models made anew."""
 
+import gc
 import time
 from typing import Any
 
@@ -27,6 +28,10 @@ COLUMNS = (
     "state",
     "process",
 )
+
+OBJECTS_BETWEEN_COLLECTIONS = 50_000
+"""How many objects a rebuild may hold anew before Python looks for rings among them. It makes none
+worth speaking of, and the usual 700 would cost it a fifth of its time."""
 
 
 @click.group()
@@ -57,6 +62,7 @@ def rebuild(names: tuple[str, ...], is_all: bool) -> None:
     """
     if bool(names) == is_all:
         raise click.UsageError("name what to rebuild, or give --all")
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     with operators_database() as (persistence, applications):
         for name in names or rebuildable(applications):
             _rebuild(persistence, applications, name)

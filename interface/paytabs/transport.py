@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 import urllib3
@@ -67,14 +68,19 @@ class Transport:
             session.close()
 
     def _exchange(self, path: str, parcel: "_Parcel", deadline: float) -> Answer:
-        response = self._session().post(
+        session = self._session()
+        request = requests.Request(
+            "POST",
             self._config.base_url.rstrip("/") + path,
             data=parcel,
             headers=self._headers(),
             auth=_ServerKey(self._config.server_key),
+        )
+        response = session.send(
+            request.prepare(),
             timeout=(self._connect_seconds, self._config.total_timeout_seconds),
             allow_redirects=False,
-            stream=True,
+            **self._environment(session),
         )
         with response:
             return Answer(response.status_code, response.headers, self._read(response, deadline))
@@ -102,6 +108,16 @@ class Transport:
             if time.monotonic() >= deadline:
                 raise TimeoutError("the call's time is up")
         return bytes(body)
+
+    def _environment(self, session: requests.Session) -> Mapping[str, Any]:
+        """The proxies and certificates that the environment names, asked for once: `requests` would
+        ask with every call, which costs as much as the call."""
+        found: Mapping[str, Any] | None = getattr(self._local, "environment", None)
+        if found is None:
+            found = self._local.environment = session.merge_environment_settings(
+                self._config.base_url, {}, True, None, None
+            )
+        return found
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

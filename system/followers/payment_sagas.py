@@ -49,6 +49,7 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
 
     name = "PaymentSagas"
     is_urgent = True
+    rest_seconds = 0.0
 
     def _decider_for(self, payment_id: UUID, work: Work) -> SagaDecider:
         return self.decider(work.get(PaymentSaga.create_id(payment_id)))

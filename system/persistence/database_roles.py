@@ -22,6 +22,7 @@ OTHERS = {
     "client_keys": KEEP_KEYS,
     "installation": READ,
     "prepared": READ,
+    "epoch": ADD,
     **dict.fromkeys(("follower_heartbeats", "worker_heartbeats", "request_counts"), USE),
     **dict.fromkeys(("api_keys", "projections", "rebuilds"), USE),
 }

@@ -32,7 +32,8 @@ from application.journal import BEGINNING, Link
 from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
 from system.persistence.borrowing import Borrowed
-from system.persistence.log_function import create_append_function
+from system.persistence.epoch import Epoch
+from system.persistence.log_function import WAIT_FOR_DISK, LogNames, create_append_routines
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.schema import prepare
@@ -81,16 +82,17 @@ class PostgresRecorder(PostgresProcessRecorder):
             events_table_name=f"{name}_events",
             tracking_table_name=f"{name}_tracking",
         )
-        function = f"{name}_append"
-        self.sql_create_statements[self.create_insert_function_statement_index] = (
-            create_append_function(
-                events_table=self.events_table_name,
-                tracking_table=self.tracking_table_name,
-                function=function,
-                channel=self.channel_name,
-            )
+        names = LogNames(
+            events=self.events_table_name,
+            tracking=self.tracking_table_name,
+            channel=self.channel_name,
+            function=f"{name}_append",
+            procedure=f"{name}_keep",
         )
-        self._queries = LogQueries(self.events_table_name, function)
+        self.sql_create_statements[self.create_insert_function_statement_index] = (
+            create_append_routines(names)
+        )
+        self._queries = LogQueries(names)
         self._writer = writer
 
     max_notification_id = reconnecting(PostgresProcessRecorder.max_notification_id.__wrapped__)
@@ -155,10 +157,13 @@ class PostgresRecorder(PostgresProcessRecorder):
     ) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
+        epoch: UUID | None = kwargs.get("epoch")
         with Borrowed(self.datastore) as connection:
             if rows:
-                return self._insert_with_rows(connection, stored_events, tracking, rows)
-            cursor = self._queries.append(connection, stored_events, tracking)
+                return self._insert_with_rows(connection, stored_events, tracking, rows, epoch)
+            if tracking is None:
+                return self._queries.keep(connection, stored_events, epoch)
+            cursor = self._queries.append(connection, stored_events, tracking, epoch)
             return [position for (position,) in cursor]
 
     def _insert_with_rows(
@@ -167,6 +172,7 @@ class PostgresRecorder(PostgresProcessRecorder):
         stored_events: Sequence[StoredEvent],
         tracking: Tracking | None,
         rows: Sequence[RowChange],
+        epoch: UUID | None,
     ) -> list[int]:
         """Everything up to the `sync` is one implicit transaction, sent in one round trip.
 
@@ -176,9 +182,12 @@ class PostgresRecorder(PostgresProcessRecorder):
         """
         try:
             with connection.pipeline() as pipeline:
-                cursor = self._queries.append(connection, stored_events, tracking)
+                cursor = self._queries.append(connection, stored_events, tracking, epoch)
                 self._writer.write(connection, fold(rows))
                 pipeline.sync()
+                if tracking is None:
+                    connection.execute(WAIT_FOR_DISK, prepare=True)
+                    pipeline.sync()
                 return [position for (position,) in cursor]
         except psycopg.Error:
             if not connection.broken:
@@ -224,6 +233,26 @@ class PostgresPersistence:
         self.conninfo = conninfo
         self.datastore = _datastore(conninfo, pool_size)
         self.writer = RowWriter(TABLES)
+        self._epoch = Epoch()
+
+    def epoch(self) -> UUID:
+        """See `application.ports.Persistence`."""
+        return self._epoch.known or self._read_epoch()
+
+    @reconnecting
+    def _read_epoch(self) -> UUID:
+        with self.connection() as connection:
+            return self._epoch.read(connection)
+
+    def forget_epoch(self) -> None:
+        """See `application.ports.Persistence`."""
+        self._epoch.known = None
+
+    @reconnecting
+    def wait_for_disk(self) -> None:
+        """See `application.ports.Persistence`."""
+        with self.connection() as connection:
+            connection.execute(WAIT_FOR_DISK, prepare=True)
 
     def use_vault(self, vault: Vault) -> None:
         """The vault that opens personal data for the views."""

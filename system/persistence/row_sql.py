@@ -1,6 +1,6 @@
 """Row changes as SQL, written set by set within the caller's transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from psycopg import Connection
@@ -17,6 +17,12 @@ from system.persistence.tables import Table
 Shape = tuple[type, str, tuple[str, ...]]
 """What changes that are written by one statement have in common: kind, table and columns."""
 
+Column = list[Any]
+"""The values of one column, a value for each change."""
+
+TEXTS = frozenset({"text", "jsonb"})
+"""The types of columns whose values are made storable; sealed values stand only in these."""
+
 
 class RowWriter:
     """Writes folded row changes, those of one shape by one statement. `vault` opens personal data
@@ -29,18 +35,20 @@ class RowWriter:
 
     def write(self, connection: Connection[DictRow], changes: Sequence[RowChange]) -> None:
         """Writes changes of which no two concern the same row (see `application.rows.fold`)."""
-        groups: dict[Shape, list[Sequence[Any]]] = {}
-        opened = opened_many(_sealed_in(changes), self.vault)
+        groups: dict[Shape, list[RowChange]] = {}
         for change in changes:
-            columns = () if isinstance(change, Delete) else tuple(change.values)
-            group = groups.setdefault((type(change), change.table, columns), [])
-            group.append(self._parameters(change, opened))
+            names = () if isinstance(change, Delete) else tuple(change.values)
+            groups.setdefault((type(change), change.table, names), []).append(change)
+        columns_of = {shape: _columns(shape, group) for shape, group in groups.items()}
+        opened = opened_many(_sealed_in(columns_of.values()), self.vault)
         with connection.cursor() as cursor:
-            for shape, parameters in groups.items():
-                is_many = len(parameters) > 1
-                values = [list(column) for column in zip(*parameters, strict=True)]
+            for shape, columns in columns_of.items():
+                is_many = len(groups[shape]) > 1
+                sets = self._adapted(shape, columns, opened)
                 statement = self._statement_for(shape, is_many=is_many)
-                cursor.execute(statement, values if is_many else parameters[0], prepare=True)
+                cursor.execute(
+                    statement, sets if is_many else [value for [value] in sets], prepare=True
+                )
             for table in sorted({table for kind, table, _ in groups if kind is not Delete}):
                 self._finish(cursor, self._tables[table])
 
@@ -59,32 +67,42 @@ class RowWriter:
             statement = self._statements[shape, is_many] = made.as_bytes()
         return statement
 
-    def _parameters(self, change: RowChange, opened: Mapping[Sealed, Any]) -> list[Any]:
-        """The values of one change: first the key, then the columns."""
-        if isinstance(change, Delete):
-            return list(change.key)
-        kinds = self._tables[change.table].columns
-        values = (
-            (name, opened[value] if isinstance(value, Sealed) else value)
-            for name, value in change.values.items()
-        )
-        return [*change.key, *(_adapted(value, kinds[name]) for name, value in values)]
+    def _adapted(
+        self, shape: Shape, columns: Sequence[Column], opened: Mapping[Sealed, Any]
+    ) -> list[Column]:
+        """The columns as PostgreSQL takes them."""
+        _, name, names = shape
+        table = self._tables[name]
+        kinds = [table.columns[column].split()[0] for column in (*table.key, *names)]
+        return [
+            _storable_column(column, kind, opened)
+            for column, kind in zip(columns, kinds, strict=True)
+        ]
 
 
-def _sealed_in(changes: Sequence[RowChange]) -> set[Sealed]:
+def _columns(shape: Shape, changes: Sequence[Any]) -> list[Column]:
+    """The values of changes of one shape, column by column: first the key's, then the others."""
+    keys = [list(column) for column in zip(*[change.key for change in changes], strict=True)]
+    return keys + [[change.values[name] for change in changes] for name in shape[2]]
+
+
+def _sealed_in(sets: Iterable[Sequence[Column]]) -> set[Sealed]:
     return {
         value
-        for change in changes
-        if not isinstance(change, Delete)
-        for value in change.values.values()
+        for columns in sets
+        for column in columns
+        for value in column
         if isinstance(value, Sealed)
     }
 
 
-def _adapted(value: Any, kind: str) -> Any:
-    text = storable(value)
-    is_json = kind.startswith("jsonb") and value is not None
-    return Jsonb(text) if is_json else text
+def _storable_column(column: Column, kind: str, opened: Mapping[Sealed, Any]) -> Column:
+    if kind not in TEXTS:
+        return column
+    values = [storable(opened[value] if isinstance(value, Sealed) else value) for value in column]
+    if kind == "text":
+        return values
+    return [None if value is None else Jsonb(value) for value in values]
 
 
 def storable(value: Any) -> Any:

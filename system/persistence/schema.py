@@ -8,6 +8,8 @@ import psycopg
 from eventsourcing.postgres import PostgresProcessRecorder
 from psycopg.sql import SQL, Composed
 
+from system.persistence.epoch import CREATE_EPOCH
+from system.persistence.log_function import CREATE_WAIT_FOR_DISK
 from system.persistence.table_sql import create_index_statements, create_table_statement
 from system.persistence.tables import TABLES
 from system.persistence.text_search import CREATE_TRIGRAMS
@@ -36,8 +38,10 @@ CREATE_OTHERS = (
     "PRIMARY KEY (projection, leader))",
     "CREATE TABLE IF NOT EXISTS prepared (is_only boolean PRIMARY KEY DEFAULT true "
     "CHECK (is_only), digest bytea NOT NULL)",
+    CREATE_EPOCH,
+    CREATE_WAIT_FOR_DISK,
 )
-"""The tables that no follower writes to."""
+"""The tables that no follower writes to, and what the routines of all logs need."""
 
 FIND_PREPARED = "SELECT to_regclass('prepared') IS NOT NULL"
 FIND_MISSING = "SELECT FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL"

@@ -1,11 +1,10 @@
 """The Journal: every event of every log once, in one global order, each entry chained to the one
 before (design 6)."""
 
-from dataclasses import replace
 from typing import Any
 
 from application.event_log import Work
-from application.journal import Entry, Link, entry_of, link_after, record_hash
+from application.journal import Link, content_of, entry_of, link_after, record_hash
 from application.ports import Clock, Persistence
 from application.rows import Insert, RowChange
 from system.followers.base import Projection
@@ -53,7 +52,7 @@ def chained(rows: list[RowChange], head: Link) -> tuple[list[RowChange], Link]:
     placed: list[RowChange] = []
     for row in rows:
         if isinstance(row, Insert) and row.table == JOURNAL.name:
-            head = link_after(head, Entry(**row.values).content)
-            row = replace(row, key=(head.position,), values={**row.values, "hash": head.hash})
+            head = link_after(head, content_of(row.values))
+            row = Insert(row.table, (head.position,), {**row.values, "hash": head.hash})
         placed.append(row)
     return placed, head

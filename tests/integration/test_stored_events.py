@@ -38,7 +38,7 @@ def example_in(path: Path) -> dict[str, Any]:
 
 
 def read(stored: StoredEvent) -> Any:
-    return mapper()._decode(
+    return mapper().decode(
         stored.originator_id, stored.originator_version, stored.topic, stored.state
     )
 

@@ -137,7 +137,7 @@ def check_replay(log: EventLog[Any], aggregate: PaySagaAggregate) -> None:
     """The stored events, read anew, give the aggregate as it was when it was recorded."""
     stored = log.recorder.select_events(aggregate.id, lte=aggregate.version)
     assert isinstance(log.mapper, PaySagaMapper)
-    decode = log.mapper._decode
+    decode = log.mapper.decode
     events = [decode(e.originator_id, e.originator_version, e.topic, e.state) for e in stored]
     replay = replayed(None, events)
     kind = type(aggregate).__name__
