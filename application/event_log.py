@@ -180,12 +180,21 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         decide: Callable[[TAggregate], None],
         rows: Sequence[RowChange],
     ) -> TAggregate:
+        epoch = self.epoch()
         if self._is_repeat():
             return self.get(aggregate_id)
-        aggregate = self.get(aggregate_id)
+        aggregate = self.load(aggregate_id)
         decide(aggregate)
-        self._record_command(aggregate, rows=rows)
+        self._record_command(aggregate, rows=rows, epoch=epoch)
         return aggregate
+
+    def load(self, aggregate_id: UUID) -> TAggregate:
+        """The aggregate as a command finds it: for logs that need not read its whole past.
+
+        Raises:
+            AggregateNotFoundError: there is none.
+        """
+        return self.get(aggregate_id)
 
     def change_rows(self, find: Callable[[], Sequence[RowChange]]) -> None:
         """Writes the row changes that `find` gives, and within `serving` also which request that
@@ -206,6 +215,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
             try:
                 return step()
             except IntegrityError:
+                self.forget_epoch()
                 if attempt == CONFLICT_ATTEMPTS_MAX:
                     raise
         raise AssertionError("unreachable: the loop returns or raises")
@@ -217,30 +227,55 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         try:
             earlier: Any = self.get(command.request_id)
         except AggregateNotFoundError:
-            return command.is_replay
-        command.meet(earlier.fingerprint)
-        return True
+            is_repeat = command.is_replay
+        else:
+            command.meet(earlier.fingerprint)
+            is_repeat = True
+        if is_repeat:
+            self._persistence.wait_for_disk()
+        return is_repeat
 
     def _record_command(
-        self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()
+        self,
+        *aggregates: PaySagaAggregate,
+        rows: Sequence[RowChange] = (),
+        epoch: UUID | None = None,
     ) -> None:
         command = current_command()
         if command is None or command.is_recorded:
-            self.record(*aggregates, rows=rows)
+            self.record(*aggregates, rows=rows, epoch=epoch)
             return
         request = KeyedRequest.accept(command.request_id, command.fingerprint())
-        self.record(*aggregates, request, rows=rows)
+        self.record(*aggregates, request, rows=rows, epoch=epoch)
         command.is_recorded = True
 
-    def record(self, *aggregates: PaySagaAggregate, rows: Sequence[RowChange] = ()) -> None:
-        """Records pending events and row changes in one transaction.
+    def record(
+        self,
+        *aggregates: PaySagaAggregate,
+        rows: Sequence[RowChange] = (),
+        epoch: UUID | None = None,
+    ) -> None:
+        """Records pending events and row changes in one transaction. Whoever changed an aggregate
+        that was recorded before gives the `epoch` in which it was read (see `Persistence.epoch`).
+        Who has nothing to record waits until what others have is kept for good.
 
         Raises:
-            IntegrityError: somebody else recorded that version of an aggregate first.
+            IntegrityError: somebody else recorded that version of an aggregate first, or the epoch
+                is over.
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
         if rows or events:
-            self.events.put(events, rows=list(rows))
+            self.events.put(events, rows=list(rows), epoch=epoch)
+        else:
+            self._persistence.wait_for_disk()
+
+    def epoch(self) -> UUID | None:
+        """See `Persistence.epoch`."""
+        return self._persistence.epoch()
+
+    def forget_epoch(self) -> None:
+        """See `Persistence.forget_epoch`."""
+        self._persistence.forget_epoch()
 
 
 class Work(ProcessingEvent[UUID]):
@@ -249,9 +284,12 @@ class Work(ProcessingEvent[UUID]):
     Aggregates are loaded once per batch, so that a policy sees what the one before it decided.
     """
 
-    def __init__(self, follower: EventLog[Any], tracking: Tracking) -> None:
+    def __init__(
+        self, follower: EventLog[Any], tracking: Tracking, epoch: UUID | None = None
+    ) -> None:
         super().__init__(tracking)
         self._follower = follower
+        self.epoch = epoch
         self._touched: list[PaySagaAggregate] = []
         self.rows: list[RowChange] = []
         self.source: tuple[str, Notification]

@@ -24,7 +24,6 @@ class PageRequest:
     return_url: str
     callback_url: str
     page_ttl_minutes: int
-    trace_parent: str | None = None
 
 
 @dataclass(frozen=True)

@@ -41,3 +41,17 @@ class Persistence(Protocol):
     def journal_head(self) -> "Link":
         """The newest entry of the journal; `BEGINNING` when there is none."""
         ...
+
+    def epoch(self) -> UUID | None:
+        """Since when the store has forgotten nothing that was seen in it. Take it before you read
+        what you will build on, and hand it over with what you record: in another epoch that is
+        refused with `IntegrityError`. None for a store that never forgets."""
+        ...
+
+    def forget_epoch(self) -> None:
+        """Asks the store for its epoch next time."""
+        ...
+
+    def wait_for_disk(self) -> None:
+        """Returns when all that can be seen now is kept for good."""
+        ...

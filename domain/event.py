@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, ClassVar, Self
 from uuid import UUID, uuid5
 
@@ -13,6 +14,8 @@ from eventsourcing.domain import Aggregate, CanInitAggregate, CanMutateAggregate
 
 EVENT_ID_NAMESPACE = UUID("6f1d1c52-9f0b-5d0e-8a5f-0d6f6b1f0c11")
 NO_ID = UUID(int=0)
+EVENT_IDS_KEPT = 4096
+"""Every follower of an event asks for its id, and all of them at about the same time."""
 
 
 class PaymentEventType(StrEnum):
@@ -117,9 +120,14 @@ class EventContext:
     metadata: Metadata
     now: datetime
 
-    def correlated(self, correlation_id: str) -> "EventContext":
+    def correlated(
+        self, correlation_id: str, trace_id: str | None, span_id: str | None
+    ) -> "EventContext":
         """The same cause and time, as part of what another request began."""
-        return replace(self, metadata=replace(self.metadata, correlation_id=correlation_id))
+        metadata = replace(
+            self.metadata, correlation_id=correlation_id, trace_id=trace_id, span_id=span_id
+        )
+        return replace(self, metadata=metadata)
 
 
 _context: ContextVar[EventContext] = ContextVar("event_context")
@@ -144,6 +152,16 @@ def current_context() -> EventContext:
     return _context.get()
 
 
+def trace_parent() -> str | None:
+    """The header `traceparent` of a request that is sent within `acting` (W3C Trace Context,
+    section 3.2); None where there is no trace."""
+    context = _context.get(None)
+    if context is None or not (context.metadata.trace_id and context.metadata.span_id):
+        return None
+    return f"00-{context.metadata.trace_id}-{context.metadata.span_id}-01"
+
+
+@lru_cache(EVENT_IDS_KEPT)
 def event_id_of(aggregate_id: UUID, version: int) -> UUID:
     """The public id of an event: derived from its aggregate's id and version, never stored."""
     return uuid5(EVENT_ID_NAMESPACE, f"{aggregate_id}:{version}")

@@ -4,7 +4,14 @@ from decimal import Decimal, InvalidOperation
 from functools import cache
 
 import iso4217
-from moneyed import Currency, Money, get_currency
+from moneyed import (
+    CURRENCIES,
+    Currency,
+    CurrencyDoesNotExist,
+    Money,
+    add_currency,
+    get_currency,
+)
 
 from domain.errors import DomainError
 
@@ -35,6 +42,17 @@ class InvalidAmount(DomainError):
     code = "invalid_amount"
 
 
+def _add_new_currencies() -> None:
+    """ISO 4217 goes on; what `moneyed` does not know yet (XAD, XCG, ZWG) it is told here."""
+    for each in iso4217.Currency:
+        if each.exponent is not None and each.code not in CURRENCIES:
+            name, sub_unit = each.currency_name, 10**each.exponent
+            add_currency(each.code, f"{each.number:03}", name=name, sub_unit=sub_unit)
+
+
+_add_new_currencies()
+
+
 @cache
 def minor_units(currency: str) -> int:
     """The number of decimals of a currency (ISO 4217): 2 for SAR, 3 for KWD, 0 for JPY.
@@ -45,7 +63,7 @@ def minor_units(currency: str) -> int:
     try:
         exponent = iso4217.Currency(currency).exponent
         get_currency(currency)
-    except (ValueError, KeyError, LookupError):
+    except (ValueError, LookupError, CurrencyDoesNotExist):
         exponent = None
     if exponent is None:
         raise InvalidCurrency(

@@ -220,6 +220,8 @@ class Payment(PaySagaAggregate):
         self.merchant_metadata = merchant_metadata
         self.request_fingerprint = request_fingerprint
         self.correlation_id: str = metadata.correlation_id
+        self.trace_id: str | None = metadata.trace_id
+        self.span_id: str | None = metadata.span_id
         self.status = PaymentStatus.INITIATED
         self.amount_captured = amount * 0
         self.amount_refunded = amount * 0
@@ -295,7 +297,8 @@ class Payment(PaySagaAggregate):
             CaptureExceedsAuthorized: the amount is above what was authorized.
             CapturePending: another capture is under way.
         """
-        is_taken = self.status is PaymentStatus.COMPLETED and self.amount_captured == amount
+        was_taken = self.status in {PaymentStatus.COMPLETED, PaymentStatus.REFUNDED}
+        is_taken = was_taken and self.amount_captured == amount
         if self.capture_pending == amount or (is_taken and not self.captures_itself):
             return
         self._require("captured")

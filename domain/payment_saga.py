@@ -1,6 +1,7 @@
 """The saga of one payment: its events, and the state that they add up to.
 
-What to do next is decided in `domain.saga_decider`.
+What follows from that state is read in `domain.saga_readings`; what to do next is decided in
+`domain.saga_decider`.
 """
 
 from datetime import datetime
@@ -15,12 +16,13 @@ from domain.gateway_call import Operation
 from domain.gateway_report import GatewayReport, TransactionKind
 from domain.money import Money
 from domain.payment_terms import Failure, PaymentStatus
+from domain.saga_readings import SagaReadings
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
 from domain.saga_values import GATEWAY, Closing, MoneyReturn
 from domain.saga_values import Call as Call
 
 
-class PaymentSaga(PaySagaAggregate):
+class PaymentSaga(SagaReadings, PaySagaAggregate):
     """Takes one payment through its steps and, when a step fails, back again in reverse order."""
 
     class Event(PaySagaAggregate.Event):
@@ -58,6 +60,7 @@ class PaymentSaga(PaySagaAggregate):
             super().apply(aggregate)
             aggregate.settlement = self.report
             aggregate.transaction_refs.add(self.report.transaction_ref)
+            aggregate.take(self.report.previous_ref, self.report.amount)
 
     class AuthorizationStarted(StepStarted):
         """The customer has authorized the amount: the payment can say so."""
@@ -114,6 +117,8 @@ class PaymentSaga(PaySagaAggregate):
             aggregate.settlement = self.report
             aggregate.resolve(self.call_id)
             aggregate.transaction_refs.add(self.report.transaction_ref)
+            asked = aggregate.calls[self.call_id].transaction_ref if self.call_id else None
+            aggregate.take(self.report.previous_ref or asked, self.report.amount)
 
     class StepFailed(Event):
         event_type = PaymentEventType.SAGA_STEP_FAILED
@@ -254,17 +259,21 @@ class PaymentSaga(PaySagaAggregate):
             state.ended_at = self.timestamp
 
     class MoneyReturnStarted(Event):
-        """Money came for a payment that cannot take it: it goes back to the customer."""
+        """Money came for a payment that cannot take it: it goes back to the customer. It was taken
+        from `previous_ref`, if that was an authorization."""
 
         event_type = PaymentEventType.SAGA_MONEY_RETURN_STARTED
         priority = Priority.CRITICAL
         transaction_ref: str
+        previous_ref: str | None
         amount: Money
         is_closing: bool
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             ref = self.transaction_ref
             aggregate.returns[ref] = MoneyReturn(ref, self.amount, returned=self.amount * 0)
+            if ref not in {money.transaction_ref for money in aggregate.money_known}:
+                aggregate.take(self.previous_ref, self.amount)
             if self.is_closing:
                 aggregate.stage = SagaStatus.COMPENSATING
 
@@ -386,9 +395,13 @@ class PaymentSaga(PaySagaAggregate):
         transaction_ref: str | None
         status: SagaStatus
         parked_detail: str | None
+        is_given_up: bool
+        """True when the operator wants money that cannot be believed given back as it came."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.parked.pop(self.call_id or self.transaction_ref, None)
+            if self.is_given_up and self.transaction_ref:
+                aggregate.given_up.add(self.transaction_ref)
             if self.call_id and self.actor != GATEWAY:
                 aggregate.retried.add(self.call_id)
 
@@ -417,12 +430,14 @@ class PaymentSaga(PaySagaAggregate):
         self.times_hurried = 0
         self.returns: dict[str, MoneyReturn] = {}
         self.given_back: dict[str, Money] = {}
+        self.taken: dict[str, Money] = {}
         self.is_closing = False
         self.closing: Closing | None = None
         self.is_record_closed = False
         self.parked: dict[UUID | str | None, str] = {}
         self.retried: set[UUID] = set()
         self.doubts: dict[str, GatewayReport] = {}
+        self.given_up: set[str] = set()
 
     @staticmethod
     def create_id(payment_id: UUID) -> UUID:
@@ -449,50 +464,18 @@ class PaymentSaga(PaySagaAggregate):
             open_until=open_until,
         )
 
-    @property
-    def money_known(self) -> list[GatewayReport]:
-        """The transactions that brought the payment's money: the sale, or what was authorized and
-        its capture."""
-        return [money for money in (self.settlement, self.authorization) if money is not None]
-
     def trigger_event(self, event_class: type[CanMutateAggregate[UUID]], **kwargs: Any) -> None:
         super().trigger_event(event_class, payment_id=self.payment_id, **kwargs)
 
-    def is_running(self, step: Step) -> bool:
-        """True while the step has started and has no result yet."""
-        return step in self.steps and self.steps[step].status is StepStatus.RUNNING
-
-    @property
-    def status(self) -> SagaStatus:
-        """Where the saga stands (contract 4): parked for as long as there is a reason for it."""
-        return SagaStatus.PARKED if self.parked else self.stage
-
-    @property
-    def parked_detail(self) -> str | None:
-        """Why the saga is parked; None when it is not."""
-        return "; ".join(self.parked.values()) or None
-
-    @property
-    def follow_ups_under_way(self) -> list[Call]:
-        """The newest attempt at each move of money whose fate is not known yet."""
-        newest = {c.cart_id: c for c in self.calls.values() if c.operation.is_follow_up}
-        return [call for cart_id, call in newest.items() if cart_id not in self.resolved]
-
-    def is_resolved(self, call: Call) -> bool:
-        """True when the fate of a move of money is known. All its attempts share one cart."""
-        return call.operation.is_follow_up and call.cart_id in self.resolved
+    def take(self, transaction_ref: str | None, amount: Money | None) -> None:
+        """Notes that authorized money was captured: it is not to be let go any more."""
+        if transaction_ref is None or amount is None or amount.currency != self.amount.currency:
+            return
+        self.taken[transaction_ref] = self.taken.get(transaction_ref, amount * 0) + amount
+        if transaction_ref in self.returns:
+            self.returns[transaction_ref].amount -= amount
 
     def resolve(self, call_id: UUID | None) -> None:
         """Notes that the fate of a move of money is known."""
         if call_id is not None:
             self.resolved.add(self.calls[call_id].cart_id)
-
-    def awaits(self, call_id: UUID) -> bool:
-        """True when the call's answer is still wanted. A page nobody wants is not opened, money
-        whose fate is known is neither moved nor asked after again."""
-        call = self.calls.get(call_id)
-        if call is None or call_id in self.answered:
-            return False
-        if self.is_resolved(self.calls[call.about] if call.about else call):
-            return False
-        return not (call.operation is Operation.OPEN_PAGE and self.is_closing)

@@ -9,6 +9,13 @@ from domain.gateway_call import Operation
 from domain.gateway_report import cart_id_for
 from domain.payment_saga import Call, PaymentSaga
 from domain.saga_steps import Deadline, SagaTimings, Step
+from domain.saga_values import GATEWAY
+
+NEEDS_OPERATOR = "needs_operator"
+
+TRIES_MAX = 20
+"""How often in a row something is asked for that the gateway leaves open, before a person has to
+look: the waits double up to a day, so that is after six days."""
 
 
 class SagaCalls:
@@ -27,7 +34,7 @@ class SagaCalls:
         """Records what was decided."""
         self.saga.trigger_event(event_class, **fields)
 
-    def resume(self, actor: str, reason: UUID | str | None) -> None:
+    def resume(self, actor: str, reason: UUID | str | None, *, is_given_up: bool = False) -> None:
         """Ends one reason for parking: a call, or a transaction that was doubted."""
         rest = [detail for key, detail in self.saga.parked.items() if key != reason]
         self.trigger(
@@ -37,6 +44,25 @@ class SagaCalls:
             transaction_ref=reason if isinstance(reason, str) else None,
             status=self.saga.stage,
             parked_detail="; ".join(rest) or None,
+            is_given_up=is_given_up,
+        )
+
+    def park(
+        self,
+        detail: str,
+        advice: str,
+        *,
+        call_id: UUID | None = None,
+        transaction_ref: str | None = None,
+    ) -> None:
+        """Leaves the saga to a person, for a call or for a transaction that was doubted."""
+        self.trigger(
+            PaymentSaga.Parked,
+            reason=NEEDS_OPERATOR,
+            detail=detail,
+            advice=advice,
+            call_id=call_id,
+            transaction_ref=transaction_ref,
         )
 
     def request(self, operation: Operation, due_at: datetime, **asked: Any) -> None:
@@ -91,6 +117,14 @@ class SagaCalls:
         when = due_at or self.now
         self.request(Operation.QUERY_TRANSACTION, when, transaction_ref=transaction_ref)
 
+    def look_again(self, call: Call) -> None:
+        """The gateway does not find a transaction of which something has told us: it may have
+        lost sight of it, so it is asked again, for days. What it never finds was a lie. The
+        customer's page is left to its deadlines."""
+        ref = call.transaction_ref
+        if ref is not None and ref != self.saga.transaction_ref:
+            self.insist(call)
+
     def questions_about(self, transaction_ref: str) -> int:
         """How often a transaction was asked about."""
         return sum(
@@ -100,8 +134,9 @@ class SagaCalls:
         )
 
     def ask_carts(self) -> None:
-        """Asks for all that came of the payment's pages: money that was held, or paid in cash,
-        arrives as a new transaction (PayTabs, section 7.5). A question that may come too late
+        """Asks for all that came of the payment's pages and of its capture: money that was held,
+        or paid in cash, arrives as a new transaction (PayTabs, section 7.5), and a refund made in
+        the dashboard may bear the cart of what it gives back. A question that may come too late
         to be put (`not_after`) stands for no other."""
         asked = {
             call.cart_id
@@ -110,7 +145,9 @@ class SagaCalls:
             and call.call_id not in self.saga.answered
             and call.not_after is None
         }
-        for cart_id in [cart for cart in self.carts_with_pages if cart not in asked]:
+        taken = [money.cart_id for money in self.saga.money_known if money.cart_id]
+        carts = dict.fromkeys([*self.carts_with_pages, *taken])
+        for cart_id in [cart for cart in carts if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
 
     def ask_after(self, call: Call, due_at: datetime) -> None:
@@ -152,18 +189,22 @@ class SagaCalls:
         )
 
     def patience_with(self, call: Call) -> timedelta:
-        """How long to leave a query alone that came to nothing again: doubling up to a day, or to
+        """How long to leave a call alone that came to nothing again: doubling up to a day, or to
         the hasty `retry_max` while a customer waits for a page."""
-        times = sum(
-            (other.operation, other.cart_id, other.transaction_ref, other.about)
-            == (call.operation, call.cart_id, call.transaction_ref, call.about)
-            for other in self.saga.calls.values()
-        )
         is_for_page = self.original(call).operation is Operation.OPEN_PAGE
         longest = self.timings.retry_max if is_for_page else self.timings.held_gap
-        return self.timings.retry_delay(times, longest)
+        return self.timings.retry_delay(call.tries, longest)
 
-    def repeat(self, call: Call, due_at: datetime) -> None:
+    def insist(self, call: Call, pause: timedelta = timedelta(0)) -> bool:
+        """Asks again, not before `pause` is over and later each time; False when it was asked so
+        often that a person has to look. What has an end of its own (`not_after`) is asked until
+        then."""
+        if call.not_after is None and call.tries >= TRIES_MAX:
+            return False
+        self.repeat(call, self.now + max(pause, self.patience_with(call)), tries=call.tries + 1)
+        return True
+
+    def repeat(self, call: Call, due_at: datetime, *, tries: int = 1) -> None:
         """Asks again for something that is known not to have happened, or that changes nothing."""
         if call.operation is Operation.OPEN_PAGE:
             self.open_page(due_at)
@@ -177,12 +218,46 @@ class SagaCalls:
             about=call.about,
             refund_id=call.refund_id,
             not_after=call.not_after,
+            tries=tries,
         )
+
+    def leave_question(self, question: Call, why: str) -> None:
+        """Nobody answers a question: a person has to look, once for all that ask the same."""
+        if self._left_like(question):
+            return
+        subject = question.transaction_ref or f"the cart {question.cart_id}"
+        self.park(
+            f"the gateway does not say how {subject} stands: {why}",
+            "see whether the gateway can be reached and takes our key (paysaga doctor); then "
+            "retry the saga",
+            call_id=question.call_id,
+        )
+
+    def end_wait_for(self, question: Call) -> None:
+        """A question is answered: it is no reason for an operator any more."""
+        for call in self._left_like(question):
+            self.resume(GATEWAY, call.call_id)
+
+    def ask_anew(self) -> None:
+        """The gateway has spoken: the questions that it left open are put once more."""
+        for call in self._left_like(None):
+            self.resume(GATEWAY, call.call_id)
+            self.repeat(call, self.now)
+
+    def _left_like(self, question: Call | None) -> list[Call]:
+        """The questions left to an operator, all or those that ask the same."""
+        parked = [self.saga.calls[key] for key in self.saga.parked if isinstance(key, UUID)]
+        return [
+            call
+            for call in parked
+            if call.operation.is_query and (question is None or call.question == question.question)
+        ]
 
     def original(self, call: Call) -> Call:
         """The call that a query asks after, in its newest attempt; or the call itself."""
         original = self.saga.calls[call.about] if call.about else call
-        return self.newest(original.cart_id) or original
+        newest = None if original.operation.is_query else self.newest(original.cart_id)
+        return newest or original
 
     def newest(self, cart_id: str | None) -> Call | None:
         """The newest attempt at the move of money that has this cart; None when there is none."""

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from domain.belief import FOLLOW_UPS, Verdict
+from domain.belief import Verdict
 from domain.gateway_call import Operation
-from domain.gateway_report import GatewayReport, TransactionStatus
+from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
@@ -58,6 +58,7 @@ class SagaDecider:
         call = self._answer(call_id)
         if call is None:
             return
+        self._calls.end_wait_for(call)
         original = self._calls.original(call)
         if original.operation.is_follow_up:
             self._money.answered(original, call, reports)
@@ -66,6 +67,8 @@ class SagaDecider:
                 self._hearing.hear(r, is_verified=True) for r in sorted(reports, key=_refers)
             ]
             self._go_on(call, verdicts)
+            if not reports:
+                self._calls.look_again(call)
         self._conclude()
 
     def _go_on(self, call: Call, verdicts: list[Verdict]) -> None:
@@ -96,14 +99,13 @@ class SagaDecider:
             return
         is_too_late = call.not_after is not None and self.now > call.not_after
         if retry_after_ms is not None and self._money.is_wanted(call):
-            pause = timedelta(milliseconds=retry_after_ms)
-            self._calls.repeat(call, self.now + max(pause, self._calls.patience_with(call)))
+            self._insist(call, failure.message, timedelta(milliseconds=retry_after_ms))
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
             self._money.refused(call, failure)
         else:
-            self._calls.repeat(call, self.now + self._calls.patience_with(call))
+            self._insist(call, failure.message)
         self._conclude()
 
     def call_lost(self, call_id: UUID) -> None:
@@ -112,9 +114,19 @@ class SagaDecider:
         if call is None:
             return
         if call.operation.is_query:
-            self._calls.repeat(call, self.now + self._calls.patience_with(call))
+            self._insist(call, "no answer")
         else:
             self._calls.ask_after(call, self.now + self.timings.retry_delay(len(self.saga.calls)))
+
+    def _insist(self, call: Call, why: str, pause: timedelta = timedelta(0)) -> None:
+        """Asks again for what the gateway left open; after so many times a person has to look."""
+        if self._calls.insist(call, pause):
+            return
+        original = self._calls.original(call)
+        if original.operation.is_follow_up:
+            self._money.leave(original, why)
+        else:
+            self._calls.leave_question(call, why)
 
     def _answer(self, call_id: UUID, *, is_refused: bool = False) -> Call | None:
         """Marks a call as answered; None when its answer is not wanted any more."""
@@ -131,6 +143,8 @@ class SagaDecider:
         if verdict is Verdict.HELD and not self._is_awaiting_customer:
             self._compensation.watch_what_is_held()
         self._trigger(PaymentSaga.NotificationHandled, webhook_id=webhook_id, outcome=verdict)
+        if verdict is not Verdict.DOUBTED:
+            self._calls.ask_anew()
         self._conclude()
 
     def hurry(self, reason: str) -> None:
@@ -151,12 +165,14 @@ class SagaDecider:
         )
 
     def payment_authorized(self) -> None:
-        """The payment says that it is authorized: the merchant may capture it."""
+        """The payment says that it is authorized: the merchant may capture it, unless somebody
+        has done so in the gateway's dashboard."""
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
-            self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
-            due_at = self.now + self.timings.authorization_ttl
-            self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
+            if self.saga.settlement is None:
+                self._trigger(PaymentSaga.StepStarted, step=Step.CAPTURE)
+                due_at = self.now + self.timings.authorization_ttl
+                self._calls.set_deadline(Deadline.AUTHORIZATION, due_at)
             self._conclude()
 
     def capture_requested(self, amount: Money) -> None:
@@ -168,11 +184,14 @@ class SagaDecider:
         self._money.refund(refund_id, amount)
 
     def payment_completed(self, *, is_told: bool) -> None:
-        """The payment took the money; `is_told` says whether a merchant wants to hear of it."""
+        """The payment took the money; `is_told` says whether a merchant wants to hear of it. What
+        was paid in cash or let through from a hold needs no capture of the merchant's."""
         if self.saga.is_closing:
             return
         if self.saga.is_running(Step.SETTLE):
             self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
+        if self._is_pending(Step.CAPTURE):
+            self._trigger(PaymentSaga.StepSucceeded, step=Step.CAPTURE)
         self._calls.clear_deadlines(Deadline.LATE_MONEY)
         self._confirm(is_told=is_told)
 
@@ -183,11 +202,14 @@ class SagaDecider:
         self._compensation.record_closed()
         self._confirm(is_told=is_told)
 
-    def merchant_told(self) -> None:
-        """The confirmation was delivered, or is in the hands of its retry schedule.
+    def merchant_told(self, *, is_closed: bool = False) -> None:
+        """The confirmation was delivered, or is in the hands of its retry schedule; `is_closed`:
+        it says that the payment failed or was cancelled.
 
         That may be heard of before the payment's own event, which comes from another log.
         """
+        if is_closed and not self.saga.is_closing:
+            self._close("the merchant was told that the payment is closed")
         status = self.saga.steps[Step.CONFIRM].status
         if status is StepStatus.PENDING:
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
@@ -237,22 +259,19 @@ class SagaDecider:
 
     def compensate(self, actor: str) -> None:
         """An operator gives the payment up: what was done is undone, and money that could not be
-        believed goes back as it came. A payment that is completed stays so."""
+        believed goes back as it came, once the gateway has been asked about it again. A payment
+        that is completed stays so."""
         if self.saga.status is not SagaStatus.PARKED:
             return
-        odd = [report for ref, report in self.saga.doubts.items() if ref in self.saga.parked]
         for reason in list(self.saga.parked):
-            self._calls.resume(actor, reason)
+            self._calls.resume(actor, reason, is_given_up=True)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
-            elif self.saga.is_closing or self.saga.settlement:
+            else:
                 self._calls.ask_about(reason)
         if not (self.saga.is_closing or self.saga.settlement):
             closing = Closing(PaymentStatus.CANCELLED, cancellation_reason="given_up")
             self._close(f"given up by {actor}", closing)
-        for report in odd:
-            if report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS:
-                self._money.give_back(report)
 
     @property
     def now(self) -> datetime:
@@ -279,11 +298,14 @@ class SagaDecider:
             self._calls.set_deadline(Deadline.RECONCILE, due_at)
 
     def _confirm(self, *, is_told: bool) -> None:
-        if self.saga.steps[Step.CONFIRM].status is StepStatus.PENDING:
+        if self._is_pending(Step.CONFIRM):
             self._trigger(PaymentSaga.StepStarted, step=Step.CONFIRM)
             if not is_told:
                 self._trigger(PaymentSaga.StepSucceeded, step=Step.CONFIRM)
         self._conclude()
+
+    def _is_pending(self, step: Step) -> bool:
+        return step in self.saga.steps and self.saga.steps[step].status is StepStatus.PENDING
 
     # Backwards, and the end
 
@@ -299,7 +321,8 @@ class SagaDecider:
         self._compensation.proceed()
         is_told = self.saga.steps[Step.CONFIRM].status is StepStatus.SUCCEEDED
         is_open = self.saga.stage is not SagaStatus.COMPLETED
-        if is_told and is_open and not self.saga.is_closing:
+        is_taken = not self.saga.is_running(Step.SETTLE)
+        if is_told and is_taken and is_open and not self.saga.is_closing:
             self._trigger(PaymentSaga.Completed)
 
 

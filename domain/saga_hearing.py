@@ -14,7 +14,7 @@ from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import Failure, PaymentStatus
 from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
-from domain.saga_money import NEEDS_OPERATOR, QUERIES_MAX, SagaMoney
+from domain.saga_money import QUERIES_MAX, SagaMoney
 from domain.saga_steps import Deadline, Step
 from domain.saga_values import GATEWAY, Closing
 
@@ -88,6 +88,7 @@ class SagaHearing:
             self._refused(report)
         elif verdict is Verdict.HELD:
             self._learn_page(report)
+            self._let_go_unwanted(report)
         elif report.kind in FOLLOW_UPS:
             self._given_back_elsewhere(report, is_verified=is_verified)
 
@@ -100,19 +101,29 @@ class SagaHearing:
         if is_verified and (is_settled or is_old or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
-        if is_verified:
-            self._calls.trigger(
-                PaymentSaga.Parked,
-                reason=NEEDS_OPERATOR,
-                detail=f"the gateway's own answer does not fit: {reason}",
-                advice=f"compare transaction {report.transaction_ref} with the gateway's "
-                "dashboard; then retry or compensate the saga",
-                call_id=None,
-                transaction_ref=report.transaction_ref,
-            )
-        else:
+        if not is_verified:
             for ref in sorted({report.transaction_ref, self._saga.transaction_ref or ""} - {""}):
                 self._calls.ask_about(ref)
+        elif self._is_given_up(report):
+            self._money.give_back(report)
+        else:
+            self._park(report, reason)
+
+    def _is_given_up(self, report: GatewayReport) -> bool:
+        """True for money that cannot be believed, and that an operator wants given back. What the
+        payment is known to have taken is not meant: its steps undo that."""
+        is_money = report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS
+        known = {money.transaction_ref for money in self._saga.money_known}
+        is_meant = report.transaction_ref in self._saga.given_up - known
+        return is_money and is_meant
+
+    def _park(self, report: GatewayReport, reason: str) -> None:
+        self._calls.park(
+            f"the gateway's own answer does not fit: {reason}",
+            f"compare transaction {report.transaction_ref} with the gateway's dashboard; then "
+            "retry or compensate the saga",
+            transaction_ref=report.transaction_ref,
+        )
 
     def _is_about_us(self, report: GatewayReport) -> bool:
         """False for what the gateway says of somebody else's money: a false notification can make
@@ -149,6 +160,14 @@ class SagaHearing:
         """A report may be quicker than the answer to our own call: it proves there is a page."""
         if self._saga.is_running(Step.OPEN_AT_GATEWAY):
             self.page_opened(None, report.transaction_ref, None)
+
+    def _let_go_unwanted(self, report: GatewayReport) -> None:
+        """A hold that was lifted reserves money until it is captured: nobody is to wait for that
+        where the payment takes no money any more."""
+        is_lifted = report.status is TransactionStatus.AUTHORISED
+        is_unwanted = self._saga.is_closing or self._saga.money_known
+        if is_lifted and is_unwanted and report.kind is TransactionKind.AUTHORIZATION:
+            self._money.give_back(report)
 
     def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
         authorization, settlement = self._saga.authorization, self._saga.settlement

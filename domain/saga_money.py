@@ -22,8 +22,6 @@ DOUBTS_MAX = 3
 LET_GO = frozenset({TransactionStatus.VOIDED, TransactionStatus.EXPIRED})
 """What becomes of an authorization that was never captured, at the gateway or at the bank."""
 
-NEEDS_OPERATOR = "needs_operator"
-
 
 class SagaMoney:
     """Moves money for one saga, and never twice: a follow-up whose fate is unknown is repeated
@@ -69,11 +67,13 @@ class SagaMoney:
         self._calls.trigger(
             PaymentSaga.MoneyReturnStarted,
             transaction_ref=ref,
+            previous_ref=report.previous_ref,
             amount=amount,
             is_closing=self._saga.is_closing,
         )
         is_held = report.kind is TransactionKind.AUTHORIZATION
         self._follow_up(Operation.VOID if is_held else Operation.REFUND, "c", ref, amount)
+        self._go_on_with(report.previous_ref or "")
 
     @property
     def is_nothing_left_to_capture(self) -> bool:
@@ -84,16 +84,11 @@ class SagaMoney:
         return self._left_of(authorization).amount <= 0
 
     def _left_of(self, report: GatewayReport) -> Money:
-        """What of a transaction is not the customer's again, as far as we know."""
-        amount = report.amount or self._saga.amount
-        left = amount - self._saga.given_back.get(report.transaction_ref, amount * 0)
-        return left - self._captured_amount if report == self._saga.authorization else left
-
-    @property
-    def _captured_amount(self) -> Money:
-        settlement = self._saga.settlement
-        nothing = self._saga.amount * 0
-        return (settlement.amount or nothing) if settlement is not None else nothing
+        """What of a transaction is neither the customer's again nor taken from what was
+        authorized, as far as we know."""
+        ref, amount = report.transaction_ref, report.amount or self._saga.amount
+        nothing = amount * 0
+        return amount - self._saga.given_back.get(ref, nothing) - self._saga.taken.get(ref, nothing)
 
     def _is_rest_let_go(self, transaction_ref: str) -> bool:
         return any(
@@ -108,6 +103,9 @@ class SagaMoney:
 
     def try_again(self, call: Call) -> None:
         """What was refused is asked for anew; what is unknown is asked after once more."""
+        if call.operation.is_query:
+            self._calls.repeat(call, self._calls.now)
+            return
         if not self._saga.is_resolved(call):
             self._calls.ask_after(call, self._calls.now)
             return
@@ -178,7 +176,9 @@ class SagaMoney:
             return "it points to another transaction"
         if report.status is TransactionStatus.UNKNOWN:
             return "its status is not known"
-        if report.status is TransactionStatus.AUTHORISED and report.amount != call.amount:
+        is_named = report.amount is not None and report.amount.amount
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if (is_named or is_done) and report.amount != call.amount:
             asked = written(call.amount) if call.amount else "nothing"
             told = written(report.amount) if report.amount else "no amount"
             return f"it speaks of {told}, {asked} was asked for"
@@ -200,15 +200,22 @@ class SagaMoney:
         else:
             self._calls.watch(call, transaction_ref, self._calls.now + self._timings.held_gap)
 
+    def leave(self, call: Call, why: str) -> None:
+        """The gateway neither does it nor says what became of it: a person has to look."""
+        self._park(call, f"the gateway leaves it open: {why}")
+
     def refused(self, call: Call, failure: Failure) -> None:
-        """The gateway will not do it."""
+        """The gateway will not do it; perhaps somebody has given the money back already."""
         if call.refund_id is not None:
             self._end(call, PaymentSaga.RefundRefused, refund_id=call.refund_id, failure=failure)
+            self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
         else:
             self._end(call, PaymentSaga.FollowUpEnded)
-            if not self._is_returned(call.transaction_ref):
+            if self._is_less_due(call):
+                self.try_again(call)
+            elif not self._is_returned(call.transaction_ref):
                 self._park(call, f"the gateway refused it: {failure.message}")
                 self._calls.ask_carts()
 
@@ -264,7 +271,9 @@ class SagaMoney:
         return report.amount <= whole
 
     def given_back_elsewhere(self, report: GatewayReport) -> None:
-        """Somebody gave money back in the dashboard."""
+        """Somebody gave money back in the dashboard. What the gateway refused as a whole is asked
+        for again as far as it is still due; what became of a call that nobody knows about is
+        still to be known."""
         given_up = self._refund_given_up(report)
         if given_up is not None:
             self._done(given_up, report)
@@ -276,10 +285,7 @@ class SagaMoney:
             self._calls.trigger(PaymentSaga.ForeignReturnSeen, kind=report.kind, **given_back)
         else:
             self._calls.trigger(PaymentSaga.MoneyReturned, call_id=None, **given_back)
-        if self._is_returned(ref):
-            for call in list(self._saga.calls.values()):
-                if call.transaction_ref == ref and self._unpark(call):
-                    self._ask_on(call)
+        self._go_on_with(ref)
 
     def lapsed(self, report: GatewayReport) -> None:
         """A transaction is over: if it is an authorization, nothing is reserved any more."""
@@ -311,19 +317,37 @@ class SagaMoney:
                 return call
         return None
 
-    def _ask_on(self, call: Call) -> None:
-        """Nobody has to look any more, but what became of our own call is still to be known."""
-        if not self._saga.is_resolved(call):
-            self._calls.ask_after(call, self._calls.now)
+    def _go_on_with(self, transaction_ref: str) -> None:
+        """Less is due of a transaction than a person was asked to look after."""
+        for call in self._parked_for(transaction_ref):
+            if self._saga.is_resolved(call) or self._is_returned(transaction_ref):
+                self._unpark(call)
+                self.try_again(call)
+
+    def _parked_for(self, transaction_ref: str) -> list[Call]:
+        """The calls for which a person was asked to look after a transaction."""
+        parked = [self._saga.calls[key] for key in self._saga.parked if isinstance(key, UUID)]
+        moves = [call for call in parked if call.operation.is_follow_up]
+        return [call for call in moves if call.transaction_ref == transaction_ref]
 
     def _is_returned(self, transaction_ref: str | None) -> bool:
         """True when nothing of what a transaction brought has to go back any more."""
+        return self._due(transaction_ref).amount <= 0
+
+    def _is_less_due(self, call: Call) -> bool:
+        """True when somebody else has given back a part of what a call asked for meanwhile."""
+        assert call.amount is not None
+        return 0 < self._due(call.transaction_ref).amount < call.amount.amount
+
+    def _due(self, transaction_ref: str | None) -> Money:
+        """What has to go back of what a transaction brought."""
         money = self._saga.returns.get(transaction_ref or "")
         if money is not None:
-            return money.is_done
+            return money.amount - money.returned
         authorization = self._saga.authorization
-        is_rest = authorization is not None and authorization.transaction_ref == transaction_ref
-        return not (is_rest and authorization and self._left_of(authorization).amount > 0)
+        if authorization is not None and authorization.transaction_ref == transaction_ref:
+            return self._left_of(authorization)
+        return self._saga.amount * 0
 
     def _unpark(self, call: Call) -> bool:
         """A call is no reason for an operator any more; False when it was none."""
@@ -364,12 +388,9 @@ class SagaMoney:
 
     def _park(self, call: Call, detail: str) -> None:
         assert call.amount is not None
-        self._calls.trigger(
-            PaymentSaga.Parked,
-            reason=NEEDS_OPERATOR,
-            detail=f"{call.operation} of {written(call.amount)}: {detail}",
-            advice=f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
+        self._calls.park(
+            f"{call.operation} of {written(call.amount)}: {detail}",
+            f"look up transaction {call.transaction_ref} in the gateway's dashboard; then "
             "retry the saga, or move the money there and the saga will take note of it",
             call_id=call.call_id,
-            transaction_ref=None,
         )

@@ -28,6 +28,13 @@ class Call:
     """The refund that a merchant asked for; None for money given back by compensation."""
     not_after: datetime | None = None
     """When the payment has waited long enough: later the call is not made any more."""
+    tries: int = 1
+    """How often in a row this was asked, each time without an answer that told anything."""
+
+    @property
+    def question(self) -> tuple[object, ...]:
+        """What was asked: two calls that ask the same have it in common."""
+        return (self.operation, self.cart_id, self.transaction_ref, self.about)
 
 
 @dataclass

@@ -4,18 +4,22 @@ import os
 import socket
 from datetime import timedelta
 from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
 
 from application.circuit_breaker import CircuitBreakerConfig
 from application.retrying import Retrying
 from application.vault import Vault
 from domain.gateway_report import PROVIDER_PAYTABS
-from interface.clock import RandomIds, SystemClock
+from interface.clock import RandomIds
 from interface.confirmation_sender import ConfirmationSender
 from interface.guarded_gateway import GuardedGateway, guard
 from interface.guarded_merchants import GuardedMerchants
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
 from interface.settings import PREFIX, InvalidSettings, Settings
+from interface.telemetry import open_tracing
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
 from system.breaker_metrics import forget_old_metrics
@@ -30,6 +34,9 @@ from system.persistence.tables import AGENDA
 from system.projection_versions import Outdated, outdated_projections, record_versions
 from system.runner import Runner
 from system.work_item import WorkKind
+
+if TYPE_CHECKING:
+    from interface.tracing import Tracing
 
 DEADLINE_THREADS = 4
 MATCH_THREADS = 1
@@ -49,7 +56,8 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     """The database, with everything created that was missing.
 
     Raises:
-        InvalidSettings: no database is set, or a read model in it is of another version.
+        InvalidSettings: no database is set, a read model in it is of another version, or something
+            is missing in it that this role may not create.
         OperationalError: it cannot be reached.
     """
     persistence = PostgresPersistence(settings.conninfo, settings.database_pool_size)
@@ -57,9 +65,21 @@ def open_persistence(settings: Settings) -> PostgresPersistence:
     if outdated:
         persistence.close()
         raise InvalidSettings([_advice(each) for each in outdated])
-    persistence.prepare(LOG_NAMES)
+    try:
+        persistence.prepare(LOG_NAMES)
+    except psycopg.errors.InsufficientPrivilege as error:
+        persistence.close()
+        raise InvalidSettings([_not_prepared(error)]) from None
     record_versions(persistence)
     return persistence
+
+
+def _not_prepared(error: psycopg.Error) -> str:
+    return (
+        f"{PREFIX}DATABASE_URL: the database cannot be prepared: {' '.join(str(error).split())}: "
+        "let the role own the database, or run `paysaga database prepare --service-role ROLE` "
+        "with the address of the role that owns the tables"
+    )
 
 
 def _advice(outdated: Outdated) -> str:
@@ -77,7 +97,7 @@ def build_applications(settings: Settings, persistence: PostgresPersistence) -> 
     persistence.use_vault(vault)
     return Applications(
         persistence,
-        clock=SystemClock(),
+        clock=settings.clock,
         ids=ids,
         vault=vault,
         timings=settings.saga_timings,
@@ -90,7 +110,7 @@ def build_finder(applications: Applications, persistence: PostgresPersistence) -
     return PaymentFinder(applications.payments, PaymentQueries(persistence).payment_of)
 
 
-def build_gateway(settings: Settings) -> GuardedGateway:
+def build_gateway(settings: Settings, tracing: "Tracing | None" = None) -> GuardedGateway:
     """PayTabs behind its circuit breaker.
 
     Raises:
@@ -112,11 +132,13 @@ def build_gateway(settings: Settings) -> GuardedGateway:
         settings.retry_max_delay_ms,
         QUERY_DEADLINE_MS - round(config.total_timeout_seconds * 1000),
     )
+    client = PayTabsClient(config)
     return guard(
-        PayTabsClient(config),
+        tracing.gateway(client) if tracing else client,
         breaker_config(settings, PROVIDER_PAYTABS),
         retrying,
         calls_max=bulkhead_places(settings.dispatcher_threads),
+        clock=settings.clock,
     )
 
 
@@ -147,7 +169,8 @@ class Worker:
     """The worker role: followers and dispatcher of one process."""
 
     def __init__(self, settings: Settings) -> None:
-        gateway = build_gateway(settings)
+        tracing = open_tracing("worker")
+        gateway = build_gateway(settings, tracing)
         self._persistence = open_persistence(settings)
         self._applications = build_applications(settings, self._persistence)
         name = process_name()
@@ -162,16 +185,18 @@ class Worker:
             batch_size=settings.follower_batch_size,
             linger_ms=settings.follower_linger_ms,
         )
+        plain = handlers(
+            self._applications,
+            gateway=gateway,
+            notifier=self._merchants(settings, tracing),
+            to_json=write_json,
+            public_url=settings.base_url,
+            finder=build_finder(self._applications, self._persistence),
+            recovered_at=settings.recovered_at,
+        )
         self._dispatcher = Dispatcher(
             PostgresAgendaStore(self._persistence),
-            handlers(
-                self._applications,
-                gateway=gateway,
-                notifier=self._merchants(settings),
-                to_json=write_json,
-                public_url=settings.base_url,
-                finder=build_finder(self._applications, self._persistence),
-            ),
+            tracing.handlers(plain) if tracing else plain,
             self._applications.clock,
             threads={
                 WorkKind.GATEWAY_CALL: settings.dispatcher_threads,
@@ -182,18 +207,20 @@ class Worker:
             },
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),
+            speed=settings.clock.speed,
         )
         self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
 
-    def _merchants(self, settings: Settings) -> GuardedMerchants:
+    def _merchants(self, settings: Settings, tracing: "Tracing | None") -> GuardedMerchants:
         sender = ConfirmationSender(
             settings.confirmation_secrets, allow_private=settings.allow_private_callbacks
         )
         return GuardedMerchants(
-            sender,
+            tracing.notifier(sender) if tracing else sender,
             partial(breaker_config, settings),
             self._circuits,
             places=settings.dispatcher_threads,
+            breakers_clock=settings.clock,
         )
 
     def start(self) -> None:

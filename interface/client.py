@@ -25,6 +25,7 @@ from interface.web.answers import (
     RefundAnswer,
     SagaAnswer,
 )
+from interface.web.journal_answers import EntryAnswer
 
 T = TypeVar("T", bound=Answer)
 PaymentId = UUID | str
@@ -32,6 +33,10 @@ PaymentId = UUID | str
 CONNECT_TIMEOUT_SECONDS = 5.0
 ANSWER_TIMEOUT_SECONDS = 75.0
 """Longer than the longest CREATE_WAIT_MS."""
+REOPENINGS_MAX = 10
+"""How often a stream that was once open is tried to be opened again, over some 40 s."""
+SILENCE_SECONDS_MAX = 30.0
+"""A stream says at least every 10 s that it lives."""
 ANSWER_BYTES_MAX = 16_777_216
 ATTEMPTS_MAX = 3
 DELAY_SECONDS = 0.2
@@ -189,6 +194,50 @@ class Client:
         """What happened to a payment, oldest first."""
         return _read(EventList, self.get(path_of(payment_id, "events"))).data
 
+    def listen(self, *, after: int | None = None, **filters: Any) -> Iterator[EntryAnswer]:
+        """Events of all logs as they come, without end: see `stream`. `filters` are those of the
+        API (`type`, `aggregateId`, `correlationId`)."""
+        for event in self.stream(filters, after=after):
+            yield _read(EntryAnswer, event)
+
+    def stream(
+        self, query: Mapping[str, Any] | None = None, *, after: int | None = None
+    ) -> Iterator[bytes]:
+        """The JSON of each event behind a position, or from now on. A stream that ends or breaks
+        off is opened again where it was, with patience, so that none is missed."""
+        reached, failures, attempts_max = after, 0, self._attempts_max
+        while True:
+            pause_seconds = DELAY_SECONDS
+            try:
+                for position, event in self._stream_once(dict(query or {}), reached):
+                    reached, failures, attempts_max = position, 0, REOPENINGS_MAX
+                    if event:
+                        yield event
+            except (ApiError, ServiceUnreachable) as error:
+                failures += 1
+                delay_seconds = _delay_before_repeating(error, failures)
+                if delay_seconds is None or failures >= attempts_max:
+                    raise
+                pause_seconds = min(delay_seconds, DELAY_SECONDS_MAX)
+            self._sleep(pause_seconds)
+
+    def _stream_once(self, query: dict[str, Any], after: int | None) -> Iterator[tuple[int, bytes]]:
+        """Positions, each with its event; the first one, where the stream begins, with none."""
+        try:
+            with self._session.get(
+                f"{self.url}/v1/events/stream",
+                params=query | given({"after": after}),
+                timeout=(CONNECT_TIMEOUT_SECONDS, SILENCE_SECONDS_MAX),
+                allow_redirects=False,
+                stream=True,
+            ) as response:
+                if response.status_code != 200:
+                    body = response.raw.read(ANSWER_BYTES_MAX, decode_content=True)
+                    raise _error_of(response, bytes(body))
+                yield from _messages(response.iter_lines(chunk_size=None))
+        except (requests.RequestException, OSError) as error:
+            raise ServiceUnreachable(_why(self.url, error)) from None
+
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
         """The JSON at a path, as it came."""
         return self._send("GET", path, params=dict(query or {}))
@@ -237,6 +286,18 @@ class Client:
         if not 200 <= response.status_code < 300:
             raise _error_of(response, body)
         return body
+
+
+def _messages(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """The messages of a stream that have an id (WHATWG HTML, section 9.2)."""
+    fields: dict[bytes, bytes] = {}
+    for line in lines:
+        name, _, value = line.partition(b": ")
+        if name:
+            fields[name] = value
+        elif b"id" in fields:
+            yield int(fields[b"id"]), fields.get(b"data", b"")
+            fields = {}
 
 
 def path_of(payment_id: PaymentId, *parts: str) -> str:

@@ -12,6 +12,7 @@ from standardwebhooks.webhooks import Webhook as StandardWebhook
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
 from application.confirmations import RESPONSE_BODY_LENGTH_MAX, Delivery
+from domain.event import trace_parent
 from interface.callback_address import AddressRefused, CallbackAddress, IpAddress
 from interface.paytabs.cards import mask_card_numbers
 from interface.paytabs.deadline import DeadlineAdapter, deadline_at
@@ -107,6 +108,7 @@ class ConfirmationSender:
             )
 
     def _headers(self, message_id: str, body: bytes, sent_at: datetime) -> dict[str, str]:
+        trace = trace_parent()
         signatures = [signer.sign(message_id, sent_at, body.decode()) for signer in self._signers]
         return {
             "Content-Type": "application/json",
@@ -115,6 +117,7 @@ class ConfirmationSender:
             "webhook-id": message_id,
             "webhook-timestamp": str(int(sent_at.timestamp())),
             "webhook-signature": " ".join(signatures),
+            **({"traceparent": trace} if trace else {}),
         }
 
 

@@ -18,6 +18,7 @@ from application.payment_gateway import (
     Unknown,
 )
 from application.retrying import Retrying
+from interface.clock import COMPUTERS_CLOCK, AnyClock
 
 BULKHEAD_WAIT_SECONDS = 0.25
 """How long a call waits for a place, so that work put back and taken again does not go in circles.
@@ -125,11 +126,18 @@ class GuardedGateway:
 
 
 def guard(
-    gateway: PaymentGateway, config: CircuitBreakerConfig, retrying: Retrying, calls_max: int
+    gateway: PaymentGateway,
+    config: CircuitBreakerConfig,
+    retrying: Retrying,
+    calls_max: int,
+    *,
+    clock: AnyClock = COMPUTERS_CLOCK,
 ) -> GuardedGateway:
-    """The gateway behind a breaker of its own."""
+    """The gateway behind a breaker of its own, which goes by that clock."""
     breaker = EventDrivenCircuitBreaker(
         config,
+        clock=clock.monotonic,
+        wall_clock=clock.now,
         is_failure=_GatewayFailed,
         is_neutral=(_GatewayRefused, _BulkheadFull),
         is_timeout=lambda _kind, error: isinstance(error, _GatewayFailed) and error.is_timeout,

@@ -19,6 +19,7 @@ from application.circuit_breaker import (
 from application.confirmations import Delivery, MerchantNotifier
 from application.payment_gateway import NotAttempted
 from interface.callback_address import AddressRefused, CallbackAddress
+from interface.clock import COMPUTERS_CLOCK, AnyClock
 
 PREFIX = "callback:"
 HOSTS_MAX = 256
@@ -88,7 +89,8 @@ class GuardedMerchants:
     Args:
         config_for: the settings of a breaker by its name.
         places: how many messages may be under way at once (the threads of the dispatcher).
-        clock: monotonic seconds.
+        clock: monotonic seconds, by which it is judged who is prompt.
+        breakers_clock: what the breakers go by.
     """
 
     def __init__(
@@ -99,12 +101,14 @@ class GuardedMerchants:
         *,
         places: int,
         clock: Callable[[], float] = time.monotonic,
+        breakers_clock: AnyClock = COMPUTERS_CLOCK,
     ) -> None:
         self._notifier = notifier
         self._config_for = config_for
         self._circuits = circuits
         self._half = max(places // 2, 1)
         self._clock = clock
+        self._breakers_clock = breakers_clock
         self._lock = threading.Lock()
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self._tardy_under_way = 0
@@ -186,7 +190,11 @@ class GuardedMerchants:
 
     def _breaker(self, name: str) -> EventDrivenCircuitBreaker:
         return EventDrivenCircuitBreaker(
-            self._config_for(name), is_failure=_HostFailed, is_neutral=_HostRefused
+            self._config_for(name),
+            clock=self._breakers_clock.monotonic,
+            wall_clock=self._breakers_clock.now,
+            is_failure=_HostFailed,
+            is_neutral=_HostRefused,
         )
 
     def _drop_one(self) -> _Host | None:

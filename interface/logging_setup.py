@@ -13,6 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from interface.settings import Settings
 
+log = structlog.get_logger(__name__)
+
 HIDDEN = "(hidden)"
 SECRET_LENGTH_MIN = 8
 """Shorter texts are not looked for: they would be found everywhere."""
@@ -80,6 +82,8 @@ def configure_logging(settings: Settings, role: str) -> None:
     logging.captureWarnings(True)
     logging.root.handlers = [handler]
     logging.root.setLevel(settings.log_level)
+    if settings.development_clock:
+        log.warning("clock_hurried", speed=settings.clock.speed, shows=str(settings.clock.now()))
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:

@@ -10,10 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AwareDatetime,
     BaseModel,
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -26,6 +28,7 @@ from pydantic_settings import (
 
 from application.breaker_values import COUNT, PERCENT, TIME_MS, TRIALS, WINDOW_MS
 from domain.saga_steps import SagaTimings
+from interface.clock import COMPUTERS_CLOCK, AnyClock, HurriedClock
 from interface.paytabs.config import TOTAL_TIMEOUT_SECONDS
 from interface.paytabs.regions import BASE_URLS, base_url_for
 from interface.paytabs.server_keys import ServerKey, read_server_keys
@@ -178,6 +181,13 @@ class Settings(BaseSettings):
         60, ge=1, description="When to ask after a page that nothing was heard of."
     )
 
+    recovered_at: AwareDatetime | None = Field(
+        None, description="When the database was recovered to an earlier state."
+    )
+    development_clock: Annotated[HurriedClock | None, NoDecode] = Field(
+        None, description="SPEED@TIME: time passes faster; only with a simulator on this machine."
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -195,6 +205,22 @@ class Settings(BaseSettings):
         if not isinstance(value, str):
             return value
         return tuple(ApiKey.parse(part) for part in value.split(",") if part.strip())
+
+    @field_validator("development_clock", mode="before")
+    @classmethod
+    def _parse_clock(cls, value: Any) -> Any:
+        return HurriedClock.parse(value) if isinstance(value, str) else value
+
+    @field_validator("development_clock")
+    @classmethod
+    def _refuse_a_real_gateway(
+        cls, value: HurriedClock | None, info: ValidationInfo
+    ) -> HurriedClock | None:
+        url = info.data.get("paytabs_base_url") or "http://127.0.0.1"
+        is_real = info.data.get("paytabs_region") or urlsplit(url).hostname not in THIS_MACHINE
+        if value and is_real:
+            raise ValueError("it is refused beside any gateway but a simulator on this machine")
+        return value
 
     @field_validator("database_url")
     @classmethod
@@ -250,6 +276,11 @@ class Settings(BaseSettings):
         if all(given) and not self.paytabs_server_keys[0].may_sign_for(self.paytabs_profile_id):
             raise ValueError("the first of PAYTABS_SERVER_KEY must be PAYTABS_PROFILE_ID's own")
         return self
+
+    @property
+    def clock(self) -> AnyClock:
+        """The clock of all processes that are set so."""
+        return self.development_clock or COMPUTERS_CLOCK
 
     @property
     def base_url(self) -> str:
@@ -322,6 +353,9 @@ def _is_base64(text: str) -> bool:
 
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 """Addresses to listen on that are none to connect to, with what to use instead."""
+
+
+THIS_MACHINE = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def url_on_this_machine(host: str, port: int) -> str:

@@ -31,6 +31,7 @@ class Dispatcher:
         threads: the number of threads per kind.
         worker: a name for this process that no other has, written into its claims.
         lease: how long a claim holds without being renewed; renewed three times in that time.
+        speed: how many seconds of `clock` pass in one of the computer's, in which leases count.
     """
 
     def __init__(
@@ -42,13 +43,15 @@ class Dispatcher:
         threads: Mapping[WorkKind, int],
         worker: str,
         lease: timedelta = LEASE,
+        speed: float = 1,
     ) -> None:
         self._store = store
         self._handlers = handlers
         self._clock = clock
         self._threads = threads
         self._worker = worker
-        self._lease = lease
+        self._lease = lease * speed
+        self._speed = speed
         self._lock = threading.Lock()
         self._running: dict[UUID, WorkKind] = {}
         self._wake = threading.Event()
@@ -112,13 +115,16 @@ class Dispatcher:
         due_at = self._store.next_due_at()
         if due_at is None or due_at <= claimed_at:
             return POLL_SECONDS
-        seconds = (due_at - self._clock.now()).total_seconds()
+        seconds = (due_at - self._clock.now()).total_seconds() / self._speed
         return min(max(seconds, WAIT_SECONDS_MIN), POLL_SECONDS)
 
     def _run(self, item: WorkItem) -> None:
         is_done = False
         try:
-            with structlog.contextvars.bound_contextvars(correlation_id=item.correlation_id):
+            trace = {"trace_id": item.trace_id} if item.trace_id else {}
+            with structlog.contextvars.bound_contextvars(
+                correlation_id=item.correlation_id, **trace
+            ):
                 is_done = perform(self._handlers[item.kind], item, self._store, self._clock)
         except Exception:
             log.exception("agenda_row_left_to_its_lease", work_id=str(item.work_id))
@@ -133,7 +139,7 @@ class Dispatcher:
         return list(self._running.values()).count(kind) < self._threads[kind]
 
     def _renew_forever(self) -> None:
-        interval = self._lease.total_seconds() / 3
+        interval = self._lease.total_seconds() / self._speed / 3
         while not self._finished.wait(interval):
             with self._lock:
                 work_ids = list(self._running)

@@ -3,7 +3,6 @@
 Events and journal are not touched: what is sealed in them can never be opened again.
 """
 
-import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from application.vault import ERASED, email_subject, payment_subject
 from domain.payment import Payment
 from system.applications import Applications
+from system.catching_up import catches_up
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.shadow_tables import NEW
 from system.persistence.tables import PAYMENTS_VIEW
@@ -22,7 +22,6 @@ from system.rebuild import REBUILD_SPACE
 
 CATCH_UP_SECONDS_MAX = 30.0
 """How long the view may take to take in what was sealed before the key was thrown away."""
-CATCH_UP_PAUSE_SECONDS = 0.05
 LOCK_TIMEOUT_MS = 10_000
 
 CLEAN = SQL(
@@ -105,16 +104,12 @@ def _webhooks_of(persistence: PostgresPersistence, payments: Sequence[UUID]) -> 
 def _wait_for_view(applications: Applications, clients: Collection[UUID]) -> None:
     """Whatever the view's follower opened before the key was gone is written now."""
     log, view = applications.payments, applications.payments_view
-    head = log.recorder.max_notification_id() or 0
-    deadline = time.monotonic() + CATCH_UP_SECONDS_MAX
-    while (view.recorder.max_tracking_id(log.name) or 0) < head:
-        if time.monotonic() > deadline:
-            names = ", ".join(map(str, clients))
-            raise ErasureRefused(
-                "the key is erased, but PaymentsView is behind and may show what it sealed: see "
-                f"that a worker runs, and give the command again with {names}"
-            )
-        time.sleep(CATCH_UP_PAUSE_SECONDS)
+    if not catches_up(view, [log], CATCH_UP_SECONDS_MAX):
+        names = ", ".join(map(str, clients))
+        raise ErasureRefused(
+            "the key is erased, but PaymentsView is behind and may show what it sealed: see "
+            f"that a worker runs, and give the command again with {names}"
+        )
 
 
 def _clean(persistence: PostgresPersistence, clients: Collection[UUID]) -> None:

@@ -26,7 +26,8 @@ SERVICES_MAX = 50
 @dataclass(frozen=True)
 class Gauges:
     """Metrics from one query, which gives a row per combination of `labels`. `help` has the text
-    of each metric by its name; the columns of the query are named after labels and metrics."""
+    of each metric by its name; the columns of the query are named after labels and metrics. It may
+    use `%(now)s`, the time that our clock shows: the times in the tables are by it."""
 
     query: str | Composed
     labels: tuple[str, ...]
@@ -55,14 +56,14 @@ def _lags() -> Composed:
     return SQL(
         "SELECT follower, log, position AS follower_position,"
         " greatest(head - position, 0) AS follower_lag_events,"
-        " coalesce(greatest(extract(epoch FROM now() - next_at), 0), 0) AS follower_lag_seconds"
+        " coalesce(greatest(extract(epoch FROM %(now)s - next_at), 0), 0) AS follower_lag_seconds"
         " FROM ({}) AS lags"
     ).format(SQL(" UNION ALL ").join(parts))
 
 
 def _followers() -> Composed:
     return SQL(
-        "SELECT name AS follower, coalesce(extract(epoch FROM now() - active_at), 'Infinity')"
+        "SELECT name AS follower, coalesce(extract(epoch FROM %(now)s - active_at), 'Infinity')"
         " AS follower_silent_seconds, (SELECT count(*) FROM parked_events"
         " WHERE parked_events.follower = name) AS follower_parked_events"
         " FROM unnest({}::text[]) AS name LEFT JOIN follower_heartbeats ON follower = name"
@@ -72,7 +73,7 @@ def _followers() -> Composed:
 GAUGES = (
     Gauges(
         "SELECT status, count(*) AS payments_open,"
-        " extract(epoch FROM now() - min(created_at)) AS payments_open_oldest_seconds"
+        " extract(epoch FROM %(now)s - min(created_at)) AS payments_open_oldest_seconds"
         " FROM view_payments WHERE status IN ('initiated', 'processing', 'authorized')"
         " GROUP BY status",
         ("status",),
@@ -98,9 +99,9 @@ GAUGES = (
     ),
     Gauges(
         "SELECT kind, count(*) AS agenda_rows,"
-        " count(*) FILTER (WHERE due_at <= now()) AS agenda_due,"
-        " count(*) FILTER (WHERE claimed_until > now()) AS agenda_claimed,"
-        " coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE due_at <= now())), 0)"
+        " count(*) FILTER (WHERE due_at <= %(now)s) AS agenda_due,"
+        " count(*) FILTER (WHERE claimed_until > %(now)s) AS agenda_claimed,"
+        " coalesce(extract(epoch FROM %(now)s - min(due_at) FILTER (WHERE due_at <= %(now)s)), 0)"
         " AS agenda_oldest_due_seconds FROM agenda GROUP BY kind",
         ("kind",),
         {
@@ -192,15 +193,15 @@ def fleet_figures(conninfo: str, now: datetime) -> FleetFigures:
     ) as connection:
         connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}".encode())
         return FleetFigures(
-            gauges=[(each, _rows(connection, each.query)) for each in GAUGES],
+            gauges=[(each, _rows(connection, each.query, now)) for each in GAUGES],
             events=event_counts(connection, sorted(PAYSAGA.nodes)),
             breakers=_breakers(connection, now),
         )
 
 
-def _rows(connection: Connection[DictRow], query: str | Composed) -> list[DictRow]:
+def _rows(connection: Connection[DictRow], query: str | Composed, now: datetime) -> list[DictRow]:
     text = query.encode() if isinstance(query, str) else query
-    return connection.execute(text).fetchall()
+    return connection.execute(text, {"now": now}).fetchall()
 
 
 def _breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:

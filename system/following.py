@@ -74,7 +74,8 @@ class Following:
     """One follower on one log, remembering how far it has come.
 
     Correctness does not rest on that memory: a batch is recorded only if it begins at the position
-    in the store, and one that lost the race is taken again from the recorded position.
+    in the store, in the epoch in which that was read; one that lost the race is taken again from
+    the recorded position.
     Without `parking` an event that cannot be taken in is raised, again and again. With
     `defers_positions` a batch in which nothing concerns the follower is passed over in memory,
     until `record_position`.
@@ -104,6 +105,7 @@ class Following:
         self._early = 0
         self._position: int | None = None
         self._recorded = 0
+        self._epoch: UUID | None = None
         self._concerns: dict[str, bool] = {}
         self._is_projection = isinstance(follower, Projection)
         self._foresees = (
@@ -114,6 +116,7 @@ class Following:
     def position(self) -> int:
         """The position of the last notification that was taken in; 0 before the first."""
         if self._position is None:
+            self._epoch = self.leader.epoch()
             self._recorded = self.follower.recorder.max_tracking_id(self.leader.name) or 0
             self._position = self._recorded
         return self._position
@@ -133,6 +136,7 @@ class Following:
         moved it, and parked what stood in between."""
         self._position = None
         self.is_ahead = False
+        self.leader.forget_epoch()
         if self._parking is not None:
             self._parking.forget()
 
@@ -161,7 +165,8 @@ class Following:
                 batch is half as large.
             Exception: whatever the policy or the database raised; nothing was recorded.
         """
-        notifications = self._tail.after(self.position, self._limit)
+        position = self.position
+        notifications = self._tail.after(position, self._limit, self._epoch)
         if not notifications:
             return 0
         try:
@@ -186,6 +191,8 @@ class Following:
             IntegrityError: somebody else took it in, or an aggregate was changed meanwhile.
             Exception: whatever the policy raised; the event stays parked.
         """
+        if self._position is None:
+            self._epoch = self.leader.epoch()
         [notification] = self.leader.recorder.select_notifications(parked.position, limit=1)
         work = self._work(Tracking(f"{self.leader.name}#{parked.position}", 1))
         self._apply(self._event(notification), work, notification)
@@ -325,7 +332,7 @@ class Following:
         self.is_ahead = False
 
     def _work(self, tracking: Tracking) -> Work:
-        return Work(self.follower, tracking)  # type: ignore[arg-type]
+        return Work(self.follower, tracking, self._epoch)  # type: ignore[arg-type]
 
     def _parked(self, notification: Notification, *details: Any) -> Any:
         return park(self.follower.name, self.leader.name, notification, *details)

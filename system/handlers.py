@@ -49,15 +49,22 @@ DESCRIPTIONS = {
 class GatewayCallHandler:
     """Asks the gateway what a saga wants asked, and records what came of it.
 
-    `public_url` is where the gateway and the customer's browser reach us.
+    `public_url` is where the gateway and the customer's browser reach us. `recovered_at`: the
+    database was set back then to an earlier state, so that money may have been moved of which it
+    knows nothing.
     """
 
     def __init__(
-        self, applications: Applications, gateway: PaymentGateway, public_url: str
+        self,
+        applications: Applications,
+        gateway: PaymentGateway,
+        public_url: str,
+        recovered_at: datetime | None,
     ) -> None:
         self._applications = applications
         self._gateway = gateway
         self._public_url = public_url.rstrip("/")
+        self._recovered_at = recovered_at
 
     def __call__(self, item: WorkItem) -> None:
         saga = self._applications.sagas.get(item.aggregate_id)
@@ -66,7 +73,8 @@ class GatewayCallHandler:
             return
         call = saga.calls[item.work_id]
         sent_at = self._applications.clock.now()
-        outcome = self._outcome(saga, call, item, sent_at)
+        with acting(item.context(sent_at)):
+            outcome = self._outcome(saga, call, item, sent_at)
         now = self._applications.clock.now()
         with acting(item.context(now)):
             try:
@@ -84,11 +92,22 @@ class GatewayCallHandler:
     def _outcome(self, saga: PaymentSaga, call: Call, item: WorkItem, now: datetime) -> Outcome:
         if item.attempts > 1 and not call.operation.is_query:
             return Unknown("an earlier attempt was cut short and may have gone out")
+        if self._may_be_forgotten(saga, call):
+            return Unknown("it may have gone out before the database was recovered")
         if saga.is_closing and call.operation is Operation.CAPTURE:
             return Refused(Refusal.GAVE_UP, "gave_up", "the payment was closed before its capture")
         if call.not_after is not None and now > call.not_after:
             return Refused(Refusal.GAVE_UP, "gave_up", "the gateway could not be reached in time")
         return self._ask(call, item)
+
+    def _may_be_forgotten(self, saga: PaymentSaga, call: Call) -> bool:
+        """True for the first attempt to move money of a payment that is older than the recovery:
+        its cart follows from what came before, so an earlier one would bear the same."""
+        if self._recovered_at is None or not call.operation.is_follow_up:
+            return False
+        tried = [other for other in saga.calls.values() if other.operation is call.operation]
+        is_first = [other.cart_id for other in tried].count(call.cart_id) == 1
+        return is_first and saga.created_on < self._recovered_at
 
     def _ask(self, call: Call, item: WorkItem) -> Outcome:
         if call.operation is Operation.QUERY_TRANSACTION:
@@ -195,7 +214,8 @@ class ConfirmationHandler:
         sent_at = self._applications.clock.now()
         try:
             message_id = str(confirmation.event_id)
-            delivery = self._notifier.send(confirmation.url, message_id, body, sent_at)
+            with acting(item.context(sent_at)):
+                delivery = self._notifier.send(confirmation.url, message_id, body, sent_at)
         except NotAttempted as pause:
             wait = timedelta(milliseconds=max(pause.retry_after_ms, PAUSE_MS_MIN))
             self._postpone(item, pause.reason, self._applications.clock.now() + wait)
@@ -234,11 +254,12 @@ def handlers(
     to_json: Callable[[Any], bytes],
     public_url: str,
     finder: PaymentFinder,
+    recovered_at: datetime | None = None,
 ) -> Mapping[WorkKind, Handler]:
-    """The handler of each kind of work."""
+    """The handler of each kind of work; for `recovered_at` see `GatewayCallHandler`."""
     return {
         WorkKind.WEBHOOK_MATCH: WebhookMatchHandler(applications, finder),
-        WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url),
+        WorkKind.GATEWAY_CALL: GatewayCallHandler(applications, gateway, public_url, recovered_at),
         WorkKind.SAGA_DEADLINE: SagaDeadlineHandler(applications),
         WorkKind.INSTALMENT: InstalmentHandler(applications),
         WorkKind.CONFIRMATION: ConfirmationHandler(applications, notifier, to_json),

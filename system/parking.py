@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 from eventsourcing.persistence import Notification
 
 from application.rows import Delete, Patch, RowChange, Upsert
+from domain.errors import DomainError
 from domain.event import PaySagaAggregate
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.tables import PARKED
@@ -24,12 +25,20 @@ SELECT * FROM parked_events WHERE follower = %(follower)s AND payment_id IN (
 when the one they waited behind is gone."""
 
 READY_MAX = 1000
+NEVER_SKIPPED = "Journal"
+"""The follower that must take every event in: what proves that nothing is missing has no gaps."""
 
 SAME_PAYMENT = """
 SELECT other.* FROM parked_events one JOIN parked_events other USING (follower, payment_id)
 WHERE one.parked_id = %(id)s ORDER BY other.parked_id <> %(id)s, other.place
 """
 """A parked event, then the others of its payment that the follower has set aside."""
+
+
+class SkipRefused(DomainError):
+    """The follower may not pass this event over; the text says what to do instead."""
+
+    code = "skip_refused"
 
 
 @dataclass(frozen=True)
@@ -138,8 +147,17 @@ def release(persistence: PostgresPersistence, parked_id: UUID) -> list[RowChange
 
 def skip(persistence: PostgresPersistence, parked_id: UUID) -> list[RowChange]:
     """What lets the follower pass an event over for good, and releases those that waited behind
-    it; nothing when there is no such parked event."""
+    it; nothing when there is no such parked event.
+
+    Raises:
+        SkipRefused: the follower must have every event.
+    """
     events = _same_payment(persistence, parked_id)
+    if events and events[0].follower == NEVER_SKIPPED:
+        raise SkipRefused(
+            "the journal must have every event, or it would prove nothing: mend what the error "
+            "speaks of, then retry the event; the journal takes in the others meanwhile"
+        )
     return [*map(unpark, events[:1]), *map(_released, events[1:])]
 
 
@@ -149,7 +167,11 @@ def retry_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
 
 
 def skip_parked(persistence: PostgresPersistence, parked_id: UUID) -> bool:
-    """See `skip`. False when there is no such parked event."""
+    """See `skip`. False when there is no such parked event.
+
+    Raises:
+        SkipRefused: the follower must have every event.
+    """
     return _write(persistence, skip(persistence, parked_id))
 
 

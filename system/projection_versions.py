@@ -16,14 +16,19 @@ class Outdated:
     wanted: int
 
 
-def wanted_versions() -> dict[str, int]:
-    """The version of each projection that can be rebuilt, as this program makes it."""
+def rebuildable_projections() -> dict[str, type[Projection]]:
+    """The projections that can be rebuilt, by name."""
     return {
-        name: follower.version
+        name: follower
         for name in PAYSAGA.followers
         if issubclass(follower := PAYSAGA.follower_cls(name), Projection)
         and follower.is_rebuildable
     }
+
+
+def wanted_versions() -> dict[str, int]:
+    """The version of each projection that can be rebuilt, as this program makes it."""
+    return {name: projection.version for name, projection in rebuildable_projections().items()}
 
 
 def outdated_projections(persistence: PostgresPersistence) -> list[Outdated]:

@@ -1,33 +1,44 @@
 """Replays every aggregate and compares what comes of it with the read models, row by row."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 from uuid import UUID
 
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
-from application.event_log import EventLog
+from application.event_log import EventLog, ReadsMany, replayed
+from application.rows import Upsert, fold
 from application.vault import Vault
+from domain.confirmation import Confirmation
 from domain.contract import Contract
 from domain.earnings import Earnings
 from domain.event import PaySagaAggregate
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
+from domain.webhook import Webhook
 from system.applications import Applications
 from system.definition import LOGS
+from system.followers.base import Projection
 from system.persistence.postgres import PostgresPersistence
+from system.persistence.row_sql import storable
 from system.persistence.tables import (
+    CONFIRMATIONS_VIEW,
     CONTRACTS_VIEW,
     EARNINGS_VIEW,
     PAYMENTS_VIEW,
     REFUNDS_VIEW,
     SAGAS_VIEW,
+    TABLES,
+    WEBHOOKS_VIEW,
 )
+from system.projections.confirmations_view import confirmation_row
 from system.projections.contracts_view import contract_row, earnings_total
 from system.projections.payments_view import payment_row, refund_rows
 from system.projections.sagas_view import saga_row
+from system.projections.webhooks_view import webhook_row
 
 PAGE_SIZE = 500
 """The most aggregates that are held at once."""
@@ -45,7 +56,24 @@ ORPHANS = SQL(
 )
 ORPHANS_MAX = 1000
 
+REFUND_COUNTS = "view_refunds, counted"
+EARNINGS_SUMS = "view_earnings, added up"
+TOTALS = {
+    REFUND_COUNTS: SQL(
+        "SELECT payment.id AS key, count(refund_id) AS count FROM unnest(%s::uuid[]) payment (id) "
+        "LEFT JOIN view_refunds ON payment_id = payment.id GROUP BY payment.id"
+    ),
+    EARNINGS_SUMS: SQL(
+        "SELECT payment_id AS key, payment_id, sum(gross) AS gross, sum(net) AS net, "
+        "sum(platform_fee) AS platform_fee FROM view_earnings WHERE payment_id = ANY(%s) "
+        "GROUP BY payment_id"
+    ),
+}
+"""What the rows of a payment come to where there may be several: one too many shows in that."""
+
 Row = dict[str, Any]
+Place = tuple[str, UUID]
+"""A table and the key of a row in it."""
 Progress = Callable[[int, int], None]
 
 
@@ -76,9 +104,8 @@ class ReplayCheck:
         for log in self._logs():
             self.replayed[log.name] = 0
             for ids in self._pages(log):
-                aggregates = log.get_many(ids)
-                self.replayed[log.name] += len(aggregates)
-                yield from self._differing(log, aggregates)
+                yield from self._differing(log, ids)
+                self.replayed[log.name] += len(ids)
                 done += len(ids)
                 progress(done, total)
         yield from self._orphans()
@@ -103,106 +130,134 @@ class ReplayCheck:
             yield [row["originator_id"] for row in rows]
             position = rows[-1]["notification_id"]
 
-    def _differing(
-        self, log: EventLog[Any], aggregates: dict[UUID, PaySagaAggregate]
-    ) -> list[Difference]:
+    def _differing(self, log: EventLog[Any], ids: Sequence[UUID]) -> list[Difference]:
         """What differs even after the view has had time to catch up."""
-        found = self._compare(aggregates.values())
+        found = self._compare(log, ids)
         for _ in range(SECOND_LOOKS):
             if not found:
                 break
             time.sleep(SECOND_LOOK_SECONDS)
-            suspects = {difference.key for difference in found}
-            again = [each for each in aggregates if _keys(aggregates[each]) & suspects]
-            found = self._compare(log.get_many(again).values())
+            found = self._compare(log, list(found))
+        return [difference for differences in found.values() for difference in differences]
+
+    def _compare(self, log: EventLog[Any], ids: Sequence[UUID]) -> dict[UUID, list[Difference]]:
+        """The differences of each aggregate that has any."""
+        expected = self._expected(log, ids)
+        shown = self._shown({place for rows in expected.values() for place in rows})
+        found = {each: list(_compared(rows, shown)) for each, rows in expected.items()}
+        return {each: differences for each, differences in found.items() if differences}
+
+    def _expected(self, log: EventLog[Any], ids: Sequence[UUID]) -> dict[UUID, dict[Place, Row]]:
+        """The rows that the views must show of each aggregate."""
+        projections = [
+            follower
+            for follower in self._applications.followers_of(log)
+            if isinstance(follower, Projection) and follower.is_rebuildable
+        ]
+        stored = cast(ReadsMany, log.recorder).select_events_of(ids)
+        found = {}
+        for aggregate_id, records in groupby(
+            stored, key=lambda each: cast(UUID, each.originator_id)
+        ):
+            events: list[Any] = [log.mapper.to_domain_event(record) for record in records]
+            rows = projected_rows(projections, events)
+            for table, key, row in rows_of(replayed(None, events), self._applications.vault):
+                rows.setdefault((table, key), {}).update(row)
+            found[aggregate_id] = rows
         return found
 
-    def _compare(self, aggregates: Any) -> list[Difference]:
-        expected: dict[str, dict[UUID, Row]] = {}
-        for aggregate in aggregates:
-            for table, key, row in expected_rows(aggregate, self._applications.vault):
-                expected.setdefault(table, {})[key] = row
-        return [
-            difference
-            for table, rows in expected.items()
-            for difference in _compared(table, rows, self._shown(table, list(rows)))
-        ]
-
-    def _shown(self, table: str, keys: Sequence[UUID]) -> dict[UUID, Row]:
-        key = KEYS[table]
-        statement = SQL("SELECT * FROM {} WHERE {} = ANY(%s)").format(
-            Identifier(table), Identifier(key)
-        )
-        is_summed = table == EARNINGS_VIEW.name
+    def _shown(self, places: Collection[Place]) -> dict[Place, Row]:
+        keys: dict[str, list[UUID]] = {}
+        for table, key in places:
+            keys.setdefault(table, []).append(key)
         with self._persistence.connection() as connection:
-            rows = connection.execute(EARNINGS if is_summed else statement, (keys,)).fetchall()
-        return {row[key]: row for row in rows}
+            return {
+                (table, row["key"]): row
+                for table, wanted in keys.items()
+                for row in connection.execute(_select(table), (wanted,))
+            }
 
     def _orphans(self) -> Iterator[Difference]:
         """Rows that no aggregate accounts for."""
+        logs = self._applications
         for table, owner, log in (
-            (PAYMENTS_VIEW.name, "payment_id", self._applications.payments),
-            (REFUNDS_VIEW.name, "payment_id", self._applications.payments),
-            (SAGAS_VIEW.name, "saga_id", self._applications.sagas),
-            (CONTRACTS_VIEW.name, "aggregate_id", self._applications.contracts),
-            (EARNINGS_VIEW.name, "payment_id", self._applications.payments),
+            (PAYMENTS_VIEW, "payment_id", logs.payments),
+            (REFUNDS_VIEW, "payment_id", logs.payments),
+            (SAGAS_VIEW, "saga_id", logs.sagas),
+            (WEBHOOKS_VIEW, "webhook_id", logs.webhooks),
+            (CONFIRMATIONS_VIEW, "confirmation_id", logs.confirmations),
+            (CONTRACTS_VIEW, "aggregate_id", logs.contracts),
+            (EARNINGS_VIEW, "payment_id", logs.payments),
         ):
             statement = ORPHANS.format(
-                key=Identifier(KEYS[table]),
-                view=Identifier(table),
+                key=Identifier(table.key[0]),
+                view=Identifier(table.name),
                 events=_events(log),
                 owner=Identifier(owner),
             )
             with self._persistence.connection() as connection:
                 rows = connection.execute(statement, (ORPHANS_MAX,)).fetchall()
             for row in rows:
-                yield Difference(table, str(row["key"]), None, str(row["key"]), None)
+                yield Difference(table.name, str(row["key"]), None, str(row["key"]), None)
 
 
-KEYS = {
-    **{t.name: t.key[0] for t in (PAYMENTS_VIEW, REFUNDS_VIEW, SAGAS_VIEW, CONTRACTS_VIEW)},
-    EARNINGS_VIEW.name: "payment_id",
-}
-"""By what the rows of each view are compared. Of earnings the sums for each payment are."""
-
-EARNINGS = SQL(
-    "SELECT payment_id, sum(gross) AS gross, sum(platform_fee) AS platform_fee, sum(net) AS net "
-    "FROM view_earnings WHERE payment_id = ANY(%s) GROUP BY payment_id"
-)
-
-
-def expected_rows(aggregate: PaySagaAggregate, vault: Vault) -> Iterator[tuple[str, UUID, Row]]:
-    """The rows that the views must show of an aggregate, without the columns that it knows
-    nothing of."""
-    if isinstance(aggregate, Payment):
-        yield PAYMENTS_VIEW.name, aggregate.id, payment_row(aggregate, vault)
-        for row in refund_rows(aggregate):
-            yield REFUNDS_VIEW.name, row["refund_id"], row
-    elif isinstance(aggregate, PaymentSaga):
-        yield SAGAS_VIEW.name, aggregate.id, saga_row(aggregate)
-    elif isinstance(aggregate, Contract):
-        yield CONTRACTS_VIEW.name, aggregate.id, contract_row(aggregate)
-    elif isinstance(aggregate, Earnings):
-        yield EARNINGS_VIEW.name, aggregate.payment_id, earnings_total(aggregate)
+def projected_rows(projections: Sequence[Projection], events: Sequence[Any]) -> dict[Place, Row]:
+    """The rows, with all their columns, that the projections make of an aggregate's events."""
+    changes = fold(
+        change
+        for event in events
+        for projection in projections
+        if projection.concerns(type(event))
+        for change in projection.project(event)
+    )
+    rows = {}
+    for change in changes:
+        if isinstance(change, Upsert):
+            table = TABLES[change.table]
+            blank = {**dict.fromkeys(table.columns), table.key[0]: change.key[0]}
+            rows[change.table, change.key[0]] = {**blank, **change.values}
+    return rows
 
 
-def _keys(aggregate: PaySagaAggregate) -> set[str]:
-    others = list(aggregate.refunds) if isinstance(aggregate, Payment) else []
-    if isinstance(aggregate, Earnings):
-        others.append(aggregate.payment_id)
-    return {str(aggregate.id), *map(str, others)}
+def rows_of(aggregate: PaySagaAggregate, vault: Vault) -> Iterator[tuple[str, UUID, Row]]:
+    """The rows that the views must show of an aggregate, made from its state without a projection,
+    and so without the columns that it knows nothing of."""
+    match aggregate:
+        case Payment():
+            yield PAYMENTS_VIEW.name, aggregate.id, payment_row(aggregate, vault)
+            for row in refund_rows(aggregate):
+                yield REFUNDS_VIEW.name, row["refund_id"], row
+            yield REFUND_COUNTS, aggregate.id, {"count": len(aggregate.refunds)}
+        case PaymentSaga():
+            yield SAGAS_VIEW.name, aggregate.id, saga_row(aggregate)
+        case Webhook():
+            yield WEBHOOKS_VIEW.name, aggregate.id, webhook_row(aggregate)
+        case Confirmation():
+            yield CONFIRMATIONS_VIEW.name, aggregate.id, confirmation_row(aggregate)
+        case Contract():
+            yield CONTRACTS_VIEW.name, aggregate.id, contract_row(aggregate)
+        case Earnings():
+            yield EARNINGS_SUMS, aggregate.payment_id, earnings_total(aggregate)
 
 
-def _compared(
-    table: str, expected: dict[UUID, Row], shown: dict[UUID, Row]
-) -> Iterator[Difference]:
-    for key, row in expected.items():
-        if key not in shown:
+def _select(table: str) -> SQL | Composed:
+    if table in TOTALS:
+        return TOTALS[table]
+    key = Identifier(TABLES[table].key[0])
+    return SQL("SELECT *, {key} AS key FROM {table} WHERE {key} = ANY(%s)").format(
+        key=key, table=Identifier(table)
+    )
+
+
+def _compared(expected: dict[Place, Row], shown: dict[Place, Row]) -> Iterator[Difference]:
+    for (table, key), row in expected.items():
+        found = shown.get((table, key))
+        if found is None:
             yield Difference(table, str(key), None, None, str(key))
             continue
         for column, value in row.items():
-            if shown[key][column] != value:
-                yield Difference(table, str(key), column, shown[key][column], value)
+            if found[column] != storable(value):
+                yield Difference(table, str(key), column, found[column], value)
 
 
 def _events(log: EventLog[Any]) -> Identifier:

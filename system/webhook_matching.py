@@ -31,7 +31,8 @@ class WebhookMatchHandler:
             log.record(rows=[self._what_next(item, webhook)])
             return
         context = item.context(self._applications.clock.now())
-        with acting(context.correlated(payment.correlation_id)):
+        own = context.correlated(payment.correlation_id, payment.trace_id, payment.span_id)
+        with acting(own):
             log.match(webhook.id, payment.id, rows=[item.done()])
 
     def _payment_of(self, webhook: Webhook) -> Payment | None:

@@ -35,6 +35,8 @@ class WorkItem:
     attempts: int
     correlation_id: str
     causation_id: str | None
+    trace_id: str | None = None
+    span_id: str | None = None
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> "WorkItem":
@@ -43,8 +45,15 @@ class WorkItem:
         return cls(**{**fields, "kind": WorkKind(row["kind"])})
 
     def context(self, now: datetime) -> EventContext:
-        """The context of what follows from this work: caused by the event that asked for it."""
-        metadata = Metadata(self.correlation_id, self.causation_id, source="dispatcher")
+        """The context of what follows from this work: caused by the event that asked for it, and
+        in the same trace."""
+        metadata = Metadata(
+            self.correlation_id,
+            self.causation_id,
+            source="dispatcher",
+            trace_id=self.trace_id,
+            span_id=self.span_id,
+        )
         return EventContext(metadata, now)
 
     def done(self) -> RowChange:

@@ -2,8 +2,8 @@
 
 import csv
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from interface.cli.operators_database import operators_database
 from interface.cli.progress import progress_bar
 from interface.cli.showing import show_json
 from interface.json_text import write_json
+from system.finance import BooksIncomplete, DailyTotals, daily_totals
 from system.journal_check import JournalCheck, Verdict
 from system.persistence.journal_queries import EntryFilter, JournalQueries
 
@@ -26,6 +27,7 @@ CSV_COLUMNS = (
     *("position", "id", "type", "timestamp", "priority", "correlationId", "causationId"),
     *("aggregateId", "aggregateType", "aggregateVersion", "source", "userId", "data"),
 )
+FINANCE_COLUMNS = tuple(camel_case(field.name) for field in fields(DailyTotals))
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so would be run as a formula by a spreadsheet."""
 
@@ -96,14 +98,19 @@ def head(is_json: bool) -> None:
         click.echo(str(link))
 
 
-@journal.command()
-@click.option("--from", "begin", type=MomentType(), help="Only events from this time on.")
-@click.option("--to", "end", type=MomentType(), help="Only events before this time.")
-@click.option("--type", "event_type", help="Only this public type, such as payment.completed.")
-@click.option("--payment", type=click.UUID, help="Only what belongs to this payment.")
-@click.option(
+since = click.option("--from", "begin", type=MomentType(), help="Only events from this time on.")
+until = click.option("--to", "end", type=MomentType(), help="Only events before this time.")
+as_form = click.option(
     "--format", "form", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True
 )
+
+
+@journal.command()
+@since
+@until
+@click.option("--type", "event_type", help="Only this public type, such as payment.completed.")
+@click.option("--payment", type=click.UUID, help="Only what belongs to this payment.")
+@as_form
 def export(
     begin: datetime | None,
     end: datetime | None,
@@ -120,7 +127,33 @@ def export(
     )
     with operators_database() as (persistence, applications):
         documents = _documents(JournalQueries(persistence), wanted, applications.vault)
-        _write_csv(documents) if form == "csv" else _write_lines(documents)
+        if form == "csv":
+            _write_csv(CSV_COLUMNS, map(_flat, documents))
+        else:
+            _write_lines(documents)
+
+
+@journal.command()
+@since
+@until
+@as_form
+def finance(begin: datetime | None, end: datetime | None, form: str) -> None:
+    """Print what was settled, refunded and taken as fees, per day (UTC) and currency.
+
+    Added up from the events, one line for each day and currency in which money moved.
+    """
+    with operators_database() as (persistence, applications):
+        try:
+            totals = daily_totals(persistence, applications, begin, end)
+        except BooksIncomplete as incomplete:
+            raise CommandFailed(str(incomplete)) from None
+        documents = (
+            {camel_case(name): value for name, value in vars(each).items()} for each in totals
+        )
+        if form == "csv":
+            _write_csv(FINANCE_COLUMNS, documents)
+        else:
+            _write_lines(documents)
 
 
 def _documents(
@@ -139,12 +172,16 @@ def _write_lines(documents: Iterator[dict[str, Any]]) -> None:
     sys.stdout.buffer.flush()
 
 
-def _write_csv(documents: Iterator[dict[str, Any]]) -> None:
+def _write_csv(columns: Sequence[str], documents: Iterator[dict[str, Any]]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer.writerow(columns)
     for document in documents:
-        flat = {**document, **document["metadata"], "data": write_json(document["data"]).decode()}
-        writer.writerow([_cell(flat[name]) for name in CSV_COLUMNS])
+        writer.writerow([_cell(document[name]) for name in columns])
+
+
+def _flat(document: dict[str, Any]) -> dict[str, Any]:
+    data = write_json(document["data"]).decode()
+    return {**document, **document["metadata"], "data": data}
 
 
 def _cell(value: Any) -> Any:

@@ -38,8 +38,12 @@ def operators_database() -> Iterator[tuple[PostgresPersistence, Applications]]:
         applications = build_applications(settings, persistence)
         yield persistence, applications
     except PersistenceError as error:
-        raise CommandFailed(
-            f"the database cannot be used: {error}", "see what `paysaga doctor` says"
-        ) from None
+        raise CommandFailed(f"the database cannot be used: {error}", _advice(error)) from None
     finally:
         persistence.close()
+
+
+def _advice(error: PersistenceError) -> str:
+    if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+        return "give the command with the address of the role that owns the tables"
+    return "see what `paysaga doctor` says"

@@ -10,7 +10,7 @@ from interface.cli.failures import CommandFailed
 from interface.cli.operators_database import operators_database
 from interface.cli.showing import show_json, show_table
 from interface.json_text import write_json
-from system.parking import ParkedEvent, list_parked, retry_parked, skip_parked
+from system.parking import ParkedEvent, SkipRefused, list_parked, retry_parked, skip_parked
 
 COLUMNS = ("id", "follower", "follows", "position", "payment", "event", "attempts", "error")
 
@@ -52,9 +52,15 @@ def retry(parked_id: UUID) -> None:
     prompt="The follower will never take this event in. Skip it?", help="Do not ask."
 )
 def skip(parked_id: UUID) -> None:
-    """Pass a parked event over for good, and release those that wait behind it."""
+    """Pass a parked event over for good, and release those that wait behind it.
+
+    The Journal passes nothing over: mend what is wrong and retry.
+    """
     with operators_database() as (persistence, _):
-        is_found = skip_parked(persistence, parked_id)
+        try:
+            is_found = skip_parked(persistence, parked_id)
+        except SkipRefused as refusal:
+            raise CommandFailed(str(refusal)) from None
     _require(is_found, parked_id)
     click.echo("skipped")
 

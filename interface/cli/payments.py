@@ -1,7 +1,7 @@
 """The commands on payments, over HTTP: create, show, list, cancel, capture, refund."""
 
 import time
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import click
@@ -9,6 +9,7 @@ import click
 from interface.cli.api_client import api_client
 from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import printable, show_fields, show_json, show_table
+from interface.cli.values import AmountType, PairType
 from interface.client import PAGE_SIZE_MAX, given, path_of
 from interface.json_text import write_json
 
@@ -22,39 +23,6 @@ STATUSES = (
     "cancelled",
     "refunded",
 )
-
-
-class AmountType(click.ParamType[Decimal]):
-    """An exact decimal number."""
-
-    name = "amount"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Decimal:
-        """See `click.ParamType.convert`."""
-        try:
-            amount = Decimal(value)
-        except InvalidOperation:
-            amount = Decimal("NaN")
-        if not amount.is_finite():
-            self.fail(f"'{value}' is no amount: write it like 149.50", param, ctx)
-        return amount
-
-
-class PairType(click.ParamType[tuple[str, str]]):
-    """A name and a value with `=` between."""
-
-    name = "name=value"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """See `click.ParamType.convert`."""
-        name, sign, text = str(value).partition("=")
-        if not name or not sign:
-            self.fail(f"'{value}' is no pair: write it like order=1001", param, ctx)
-        return name, text
 
 
 @click.group()
@@ -133,7 +101,7 @@ def show(payment_id: str, version: int | None, as_of: str | None, is_json: bool)
 @click.option("--currency", help="Only in this currency.")
 @click.option("--transaction-ref", help="Only with this reference of the gateway.")
 @click.option("--created-from", metavar="TIME", help="Only created then or later (RFC 3339).")
-@click.option("--created-to", metavar="TIME", help="Only created before (RFC 3339).")
+@click.option("--created-to", metavar="TIME", help="Only created then or before (RFC 3339).")
 @click.option("--text", help="Only with this in description, client name or e-mail.")
 @click.option("--limit", type=click.IntRange(1, PAGE_SIZE_MAX), help="At most so many (20).")
 @click.option("--cursor", help="Go on where an earlier list ended.")
@@ -234,7 +202,7 @@ def tail(payment_id: str, interval: float, is_json: bool) -> None:
             is_over = read(api.get(path_of(payment_id, "saga")))["status"] in OVER
             events = read(api.get(path_of(payment_id, "events")))["data"]
             for event in events[seen:]:
-                _show_event(event, is_json)
+                show_event(event, is_json)
             seen = len(events)
             if is_over:
                 return
@@ -245,16 +213,23 @@ OVER = frozenset({"completed", "compensated"})
 """What a saga is when nothing more happens to its payment by itself."""
 
 
-def _show_event(event: dict[str, Any], is_json: bool) -> None:
+def show_event(event: dict[str, Any], is_json: bool) -> None:
+    """One event on one line."""
     if is_json:
         show_json(write_json(event))
         return
     data = ", ".join(
-        f"{name} {printable(value)}"
+        f"{name} {printable(_written(value))}"
         for name, value in event["data"].items()
         if name in SHOWN_DATA and value is not None
     )
     click.echo(f"{event['timestamp']}  {event['type']:<26}  {data}")
+
+
+def _written(value: Any) -> Any:
+    """Money as people write it."""
+    is_money = isinstance(value, dict) and {"amount", "currency"} <= value.keys()
+    return f"{value['amount']} {value['currency']}" if is_money else value
 
 
 SHOWN_DATA = ("amount", "currency", "transactionRef", "code", "message", "reason", "refundId")

@@ -15,6 +15,10 @@ COMMANDS = {
     "worker": "roles",
     "simulator": "roles",
     "payments": "payments",
+    "contracts": "contracts",
+    "sagas": "sagas",
+    "events": "events",
+    "circuit-breakers": "circuit_breakers",
     "webhooks": "webhooks",
     "confirmations": "confirmations",
     "listen": "listen",
@@ -24,6 +28,7 @@ COMMANDS = {
     "journal": "journal",
     "replay": "replay",
     "privacy": "privacy",
+    "database": "database",
     "doctor": "doctor",
 }
 """Each command and the module of this package that has it under that name. A module is imported
@@ -41,7 +46,9 @@ class Program(click.Group):
         """See `click.Group.get_command`."""
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(import_module(f"interface.cli.{COMMANDS[cmd_name]}"), cmd_name)
+        command = getattr(
+            import_module(f"interface.cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_")
+        )
         assert isinstance(command, click.Command)
         return command
 

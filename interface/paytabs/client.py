@@ -1,7 +1,5 @@
 """Speaks to PayTabs for PaySaga: the payment gateway behind the port."""
 
-import re
-
 from application.payment_gateway import (
     FollowUpRequest,
     Outcome,
@@ -20,7 +18,6 @@ from interface.paytabs.transport import SessionFactory, Transport
 
 _REQUEST_PATH = "/payment/request"
 _QUERY_PATH = "/payment/query"
-_TRACE_PARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 NOT_SENT = "not_sent"
 """The code of a refusal that is our own: the request breaks a limit of the gateway."""
 
@@ -46,7 +43,7 @@ class PayTabsClient(PaymentGateway):
             body = page_body(self._config.profile_id, request)
         except UnsendableRequest as error:
             return _not_sent(error)
-        answer = self._transport.post(_REQUEST_PATH, body, _trace_parent(request))
+        answer = self._transport.post(_REQUEST_PATH, body)
         if isinstance(answer, Unknown):
             return answer
         expected = Expected(cart_id=request.cart_id, amount=request.amount)
@@ -99,9 +96,3 @@ class PayTabsClient(PaymentGateway):
 
 def _not_sent(error: UnsendableRequest) -> Refused:
     return Refused(Refusal.INVALID_REQUEST, NOT_SENT, str(error))
-
-
-def _trace_parent(request: PageRequest) -> str | None:
-    """The trace context of the request, when it is one (W3C Trace Context, section 3.2)."""
-    header = request.trace_parent
-    return header if header and _TRACE_PARENT.fullmatch(header) else None

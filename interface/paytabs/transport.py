@@ -7,11 +7,13 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
+from typing import Any
 
 import requests
 import urllib3
 
 from application.payment_gateway import Unknown
+from domain.event import trace_parent
 from interface.paytabs.config import PayTabsConfig
 from interface.paytabs.deadline import DeadlineAdapter, deadline_at
 
@@ -41,7 +43,7 @@ class Transport:
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
 
-    def post(self, path: str, body: bytes, trace_parent: str | None = None) -> Answer | Unknown:
+    def post(self, path: str, body: bytes) -> Answer | Unknown:
         """The complete answer to one POST, or why there is none.
 
         The reason begins with "not sent" only when no byte of the body can have left us.
@@ -50,7 +52,7 @@ class Transport:
         deadline = time.monotonic() + self._config.total_timeout_seconds
         try:
             with deadline_at(deadline):
-                return self._exchange(path, parcel, trace_parent, deadline)
+                return self._exchange(path, parcel, deadline)
         except _NoAnswer as problem:
             return Unknown(str(problem))
         except _TROUBLE as error:
@@ -65,17 +67,20 @@ class Transport:
         for session in sessions:
             session.close()
 
-    def _exchange(
-        self, path: str, parcel: "_Parcel", trace_parent: str | None, deadline: float
-    ) -> Answer:
-        response = self._session().post(
+    def _exchange(self, path: str, parcel: "_Parcel", deadline: float) -> Answer:
+        session = self._session()
+        request = requests.Request(
+            "POST",
             self._config.base_url.rstrip("/") + path,
             data=parcel,
-            headers=self._headers(trace_parent),
+            headers=self._headers(),
             auth=_ServerKey(self._config.server_key),
+        )
+        response = session.send(
+            request.prepare(),
             timeout=(self._connect_seconds, self._config.total_timeout_seconds),
             allow_redirects=False,
-            stream=True,
+            **self._environment(session),
         )
         with response:
             return Answer(response.status_code, response.headers, self._read(response, deadline))
@@ -84,14 +89,15 @@ class Transport:
     def _connect_seconds(self) -> float:
         return min(self._config.connect_timeout_seconds, self._config.total_timeout_seconds)
 
-    def _headers(self, trace_parent: str | None) -> dict[str, str]:
-        headers = {
+    def _headers(self) -> dict[str, str]:
+        trace = trace_parent()
+        return {
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "identity",
             "User-Agent": self._config.user_agent,
+            **({"traceparent": trace} if trace else {}),
         }
-        return headers if trace_parent is None else headers | {"traceparent": trace_parent}
 
     def _read(self, response: requests.Response, deadline: float) -> bytes:
         body = bytearray()
@@ -102,6 +108,16 @@ class Transport:
             if time.monotonic() >= deadline:
                 raise TimeoutError("the call's time is up")
         return bytes(body)
+
+    def _environment(self, session: requests.Session) -> Mapping[str, Any]:
+        """The proxies and certificates that the environment names, asked for once: `requests` would
+        ask with every call, which costs as much as the call."""
+        found: Mapping[str, Any] | None = getattr(self._local, "environment", None)
+        if found is None:
+            found = self._local.environment = session.merge_environment_settings(
+                self._config.base_url, {}, True, None, None
+            )
+        return found
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)

@@ -75,3 +75,11 @@ class PatientWorker(ThreadWorker):
         """See `gunicorn.workers.gthread.ThreadWorker`."""
         with self._patience.reading(conn.sock):
             return super().handle(conn)  # type: ignore[no-untyped-call]
+
+    def finish_request(self, conn: TConn, fs: Any) -> None:
+        """See `gunicorn.workers.gthread.ThreadWorker`. A connection that was handed over, to a
+        stream of events, is not ours to close."""
+        if conn.sock.fileno() == -1:
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)  # type: ignore[no-untyped-call]

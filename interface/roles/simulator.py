@@ -27,7 +27,9 @@ def run_simulator(settings: Settings) -> None:
     os.umask(ONLY_THE_OWNER)
     lifetime = Lifetime()
     check_port("SIMULATOR_PORT", settings.host, settings.simulator_port)
-    with SimulatorServer(_config(settings), settings.host, settings.simulator_port) as server:
+    with SimulatorServer(
+        _config(settings), settings.host, settings.simulator_port, settings.clock.now
+    ) as server:
         log.info("simulator_started", url=server.url, profile_id=settings.paytabs_profile_id)
         lifetime.wait()
     log.info("simulator_stopped")

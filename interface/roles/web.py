@@ -19,12 +19,14 @@ from gunicorn.glogging import Logger
 from interface.bootstrap import open_persistence
 from interface.logging_setup import configure_logging
 from interface.roles.database_wait import told_database_errors, wait_for_database
+from interface.roles.garbage import look_for_garbage_seldom
 from interface.roles.lifetime import expected_parent, is_orphaned
 from interface.roles.patience import PatientWorker
 from interface.roles.shared_metrics import SharedMetrics
 from interface.roles.unreadable_requests import answer_with_problems
 from interface.serve.ports import check_port
 from interface.settings import Settings
+from interface.telemetry import check_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +116,7 @@ def run_web(settings: Settings) -> None:
     """
     configure_logging(settings, "web")
     parent = expected_parent()
+    check_tracing()
     check_port("PORT", settings.host, settings.port)
     if wait_for_database(settings, lambda: is_orphaned(parent)):
         with told_database_errors():
@@ -145,6 +148,7 @@ def _options(settings: Settings, metrics: SharedMetrics) -> dict[str, Any]:
         "when_ready": _limit_stalling,
         "pre_fork": metrics.pre_fork,
         "post_fork": metrics.post_fork,
+        "post_worker_init": lambda _worker: look_for_garbage_seldom(),
         "child_exit": metrics.child_exit,
         "on_exit": metrics.on_exit,
     }

@@ -5,6 +5,7 @@ import structlog
 from interface.bootstrap import Worker
 from interface.logging_setup import configure_logging
 from interface.roles.database_wait import told_database_errors, wait_for_database
+from interface.roles.garbage import look_for_garbage_seldom
 from interface.roles.lifetime import Lifetime
 from interface.settings import Settings
 
@@ -24,6 +25,7 @@ def run_worker(settings: Settings) -> None:
     with told_database_errors():
         worker = Worker(settings)
     worker.start()
+    look_for_garbage_seldom()
     log.info("worker_started", gateway=settings.gateway_url)
     lifetime.wait()
     log.info("worker_stops")

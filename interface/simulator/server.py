@@ -11,7 +11,8 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 
 from interface.simulator.app import BODY_BYTES_MAX, app_for
 from interface.simulator.config import SimulatorConfig
-from interface.simulator.desk import Desk, with_public_url
+from interface.simulator.desk import Desk, utc_now, with_public_url
 from interface.simulator.faults import ConnectionDroppedError
 
 if TYPE_CHECKING:
@@ -42,13 +43,19 @@ class SimulatorServer:
     stopped, so a stop is an outage. Raises OSError when the port is taken.
     """
 
-    def __init__(self, config: SimulatorConfig, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self,
+        config: SimulatorConfig,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
         self._host = host
         self._http: _HttpServer | None = _HttpServer((host, port), _Handler)
         self._port = int(self._http.server_address[1])
         self._thread: threading.Thread | None = None
         try:
-            self._desk = Desk(with_public_url(config, self.url))
+            self._desk = Desk(with_public_url(config, self.url), clock)
         except BaseException:
             self._http.server_close()
             raise

@@ -7,6 +7,7 @@ from flask_openapi3 import Info, OpenAPI
 
 from interface.bootstrap import build_applications, build_finder, open_persistence
 from interface.settings import Settings
+from interface.telemetry import open_tracing
 from interface.web.answers import ProblemAnswer
 from interface.web.audit import audit_refusal
 from interface.web.circuit_breakers import circuit_breakers
@@ -14,7 +15,8 @@ from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
 from interface.web.contracts import contracts
 from interface.web.description import SECURITY_SCHEMES
-from interface.web.event_streams import EventStreams, Feed
+from interface.web.event_streams import EventStreams
+from interface.web.event_tail import Feed
 from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
@@ -91,6 +93,9 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.extensions["paysaga"] = context
     serve_metrics(app)
+    tracing = open_tracing("web")
+    if tracing:
+        tracing.follow(app)
     app.before_request(begin)
     app.after_request(audit_refusal)
     app.after_request(_add_headers)
@@ -102,6 +107,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         app.register_blueprint(plain)
     context.listener.start()
     atexit.register(context.listener.stop)
+    atexit.register(context.streams.stop)
     return app
 
 
@@ -126,7 +132,7 @@ def _context(settings: Settings) -> WebContext:
         secret=persistence.installation_secret(),
         listener=listener,
         feed=feed,
-        streams=EventStreams(feed, listener, settings.web_threads),
+        streams=EventStreams(feed, listener),
     )
 
 

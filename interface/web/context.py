@@ -3,9 +3,12 @@
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil, inf
+from uuid import UUID
 
 from flask import current_app
 
@@ -13,7 +16,8 @@ from domain.circuit import Circuit, CircuitStatus
 from domain.payment import Payment
 from domain.payment_terms import PaymentStatus
 from interface.settings import Settings
-from interface.web.event_streams import EventStreams, Feed
+from interface.web.event_streams import EventStreams
+from interface.web.event_tail import Feed
 from interface.web.incident_limit import IncidentLimit
 from interface.web.key_ring import KeyRing
 from system.applications import Applications
@@ -30,8 +34,6 @@ from system.runner import channel_of
 
 POLL_SECONDS = 0.5
 """How often to look at a payment although nobody said that it changed."""
-FIRST_POLL_SECONDS = 0.05
-"""Sooner the first time: it may have changed before we began to listen for it."""
 
 READ_AGAIN_SECONDS = 5.0
 """How often to look at a breaker although nobody said that it changed."""
@@ -47,26 +49,28 @@ class PageWaiter:
         self._waiting: defaultdict[str, list[threading.Event]] = defaultdict(list)
         listener.subscribe(channel_of(applications.payments), self._hear)
 
-    def wait(self, payment: Payment, timeout_seconds: float) -> Payment:
-        """The payment as soon as it is not `initiated` any more, or as it is after the time-out."""
-        name, changed = str(payment.id), threading.Event()
+    @contextmanager
+    def watch(self, payment_id: UUID) -> Iterator[Callable[[Payment, float], Payment]]:
+        """Hears of the payment from now on, even before it is recorded. Gives a function that
+        returns the payment as soon as it is not `initiated` any more, or as it is after a time-out
+        in seconds."""
+        name, changed = str(payment_id), threading.Event()
         with self._lock:
             self._waiting[name].append(changed)
         try:
-            return self._wait(payment, changed, time.monotonic() + timeout_seconds)
+            yield partial(self._wait, changed)
         finally:
             with self._lock:
                 self._waiting[name].remove(changed)
                 if not self._waiting[name]:
                     del self._waiting[name]
 
-    def _wait(self, payment: Payment, changed: threading.Event, end: float) -> Payment:
-        poll_seconds = FIRST_POLL_SECONDS
+    def _wait(self, changed: threading.Event, payment: Payment, timeout_seconds: float) -> Payment:
+        end = time.monotonic() + timeout_seconds
         while payment.status is PaymentStatus.INITIATED and time.monotonic() < end:
-            changed.wait(min(end - time.monotonic(), poll_seconds))
+            changed.wait(min(end - time.monotonic(), POLL_SECONDS))
             changed.clear()
             payment = self._payments.get(payment.id)
-            poll_seconds = POLL_SECONDS
         return payment
 
     def _hear(self, payload: str) -> None:
@@ -149,6 +153,7 @@ class WebContext:
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""
         self.listener.stop()
+        self.streams.stop()
         self.applications.close()
         self.persistence.close()
 

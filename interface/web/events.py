@@ -95,17 +95,16 @@ def stream_events(query: StreamQuery) -> Response:
     minutes: open it again with the id of the last event, as browsers do by themselves.
     """
     after = _begin(query)
-    opened = web().streams.open(after, _wanted(query))
-    if opened is None:
+    streams = web().streams
+    if streams.is_full:
         raise Problem(
             "too_many_streams",
             "as many streams are open as this process serves: try again, or list /v1/events",
             retry_after_seconds=RETRY_AFTER_SECONDS,
         )
-    messages, close = opened
-    response = Response(messages, content_type="text/event-stream; charset=utf-8")
+    body = streams.answer(after, _wanted(query), request.environ)
+    response = Response(body, content_type="text/event-stream; charset=utf-8")
     response.headers["X-Accel-Buffering"] = "no"
-    response.call_on_close(close)
     return response
 
 

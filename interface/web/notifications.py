@@ -1,9 +1,11 @@
 """Takes PayTabs' notifications: verified, stored and answered at once (contract 5)."""
 
+from dataclasses import replace
+
 from flask import Response, request
 from flask_openapi3 import APIBlueprint, Tag
 
-from application.payment_gateway import GatewayNotification
+from application.payment_gateway import GatewayNotification, Unreadable
 from domain.event import EventContext, acting, current_context
 from domain.gateway_report import PROVIDER_PAYTABS
 from domain.payment import Payment
@@ -75,7 +77,7 @@ def receive_notification() -> Response:
         notification = parse_notification(body, signature, web().applications.clock.now())
     except InvalidNotification as error:
         raise Problem("invalid_payload", str(error)) from None
-    _require_own_profile(signers, notification)
+    notification = _believed(notification, signers)
     payment = web().finder.find(notification.report)
     with acting(_in_the_payments_context(payment)):
         webhook_id = web().applications.webhooks.receive(
@@ -97,10 +99,23 @@ def _signers(body: bytes, signature: str) -> list[ServerKey]:
     raise _refused("signature_wrong" if is_signature(signature) else "signature_malformed")
 
 
-def _require_own_profile(signers: list[ServerKey], notification: GatewayNotification) -> None:
-    profile = notification.payload.get("profile_id")
-    if not any(key.may_sign_for(profile) for key in signers):
+def _believed(notification: GatewayNotification, signers: list[ServerKey]) -> GatewayNotification:
+    """What may be made of a notification, by the profile that it names and that its key is for.
+
+    Payments here are opened with our own profile. What another profile says, though its key is
+    one of ours, settles nothing: it is kept as unreadable, so that the saga asks the gateway.
+    """
+    named = notification.payload.get("profile_id")
+    if not any(key.may_sign_for(named) for key in signers):
         raise _refused("profile_mismatch")
+    own = web().settings.paytabs_profile_id
+    if named in (None, own, str(own)) and any(key.may_sign_for(own) for key in signers):
+        return notification
+    note_wrong_signature("webhook_signature", "foreign_profile")
+    said = notification.report
+    reason = f"it speaks for another profile than {own}, with which payments are opened"
+    doubted = Unreadable(reason, said.cart_id, said.transaction_ref, said.previous_ref)
+    return replace(notification, report=doubted)
 
 
 def _refused(reason: str) -> Problem:
@@ -119,4 +134,6 @@ def _kept_headers() -> dict[str, str]:
 def _in_the_payments_context(payment: Payment | None) -> EventContext:
     """What a notification causes belongs together with what the payment's request caused."""
     context = current_context()
-    return context.correlated(payment.correlation_id) if payment else context
+    if payment is None:
+        return context
+    return context.correlated(payment.correlation_id, payment.trace_id, payment.span_id)

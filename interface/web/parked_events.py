@@ -55,7 +55,10 @@ def retry_parked_event(path: ParkedPath, body: NoMembers) -> Response:
 @parked_events.post("/<uuid:parked_id>/skip", responses={200: ParkedEventTold})
 @needs(Role.ADMIN)
 def skip_parked_event(path: ParkedPath, body: NoMembers) -> Response:
-    """Pass a parked event over for good, and release those behind it"""
+    """Pass a parked event over for good, and release those behind it
+
+    The Journal passes nothing over: 409 `skip_refused`.
+    """
     return _tell(skip, path.parked_id, "skipped")
 
 

@@ -64,14 +64,15 @@ def create_payment(body: CreatePayment) -> Response:
     the gateway is left alone the payment waits too, and `Retry-After` says for how long.
     """
     command = current_command()
-    payment_id = command.request_id if command else None
-    payment, is_replay = web().applications.payments.initiate(_new(body), payment_id)
-    if command:
-        command.is_replay = is_replay
+    payment_id = command.request_id if command else web().applications.ids.uuid()
     is_async = prefers_async()
     retry_after = web().circuits.retry_after_seconds(PROVIDER_PAYTABS)
-    if not is_async and retry_after is None:
-        payment = web().waiter.wait(payment, web().settings.create_wait_ms / 1000)
+    with web().waiter.watch(payment_id) as wait:
+        payment, is_replay = web().applications.payments.initiate(_new(body), payment_id)
+        if not is_async and retry_after is None:
+            payment = wait(payment, web().settings.create_wait_ms / 1000)
+    if command:
+        command.is_replay = is_replay
     headers = {"Location": url_for("payments.get_payment", payment_id=payment.id)}
     if is_async:
         headers["Preference-Applied"] = "respond-async"

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "contract_exists": Kind(409, "Another contract has this contractId"),
     "unknown_instalment": Kind(404, "The contract has no such instalment"),
     "rebuild_under_way": Kind(409, "The read model is being rebuilt"),
+    "skip_refused": Kind(409, "The follower may not pass this event over"),
     "conflict": Kind(409, "Others keep changing the same thing"),
     "payload_too_large": Kind(413, "The body is too large"),
     "unsupported_media_type": Kind(415, "The content type is not supported"),
@@ -66,6 +67,8 @@ KINDS: dict[str, Kind] = {
     "database_unavailable": Kind(503, "The database cannot be reached"),
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
+
+NOWHERE = "nothing is found under this address: see /docs for what there is"
 
 LISTED = frozenset({"payments", "confirmations"})
 """What is found by an id and listed under the same path."""
@@ -128,7 +131,7 @@ def validation_problem(error: ValidationError) -> Response:
     errors = [
         {
             "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
-            "detail": details["msg"],
+            "detail": details["msg"].removeprefix("Value error, "),
         }
         for details in error.errors(include_url=False, include_input=False)
     ]
@@ -195,7 +198,8 @@ def _on_http_error(error: HTTPException) -> Response:
         return error.response
     status = error.code or 500
     code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal_error")
-    response = problem_response(code, error.description or KINDS[code].title)
+    detail = NOWHERE if status == 404 else error.description or KINDS[code].title
+    response = problem_response(code, detail)
     for name, value in error.get_headers():
         if name in {"Allow", "Retry-After"}:
             response.headers[name] = value

@@ -34,6 +34,8 @@ TRACE_PARENT = re.compile(
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 METADATA_LENGTH_MAX = 256
+OPEN_TO_STRANGERS = frozenset({"notifications", "way_back"})
+"""Blueprints that are called without an API key and record events."""
 JSON_DEPTH_MAX = 16
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that PostgreSQL's text cannot hold."""
@@ -71,10 +73,7 @@ class JsonRequest(Request):
         """
         if not self.whole_body() and _is_body_optional():
             return {}
-        if not self.is_json:
-            raise Problem(
-                "unsupported_media_type", "send JSON with `Content-Type: application/json`"
-            )
+        self._require_plain_json()
         try:
             value = read_json(self.whole_body())
         except RecursionError:
@@ -85,6 +84,14 @@ class JsonRequest(Request):
             raise invalid("", "expected a JSON object")
         _check(value, "", JSON_DEPTH_MAX)
         return value
+
+    def _require_plain_json(self) -> None:
+        if not self.is_json:
+            raise Problem(
+                "unsupported_media_type", "send JSON with `Content-Type: application/json`"
+            )
+        if self.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+            raise Problem("unsupported_media_type", "send the body without a Content-Encoding")
 
 
 def _is_body_optional() -> bool:
@@ -137,13 +144,12 @@ def begin() -> None:
     Raises:
         Problem: the view needs an API key that was not given.
     """
-    given = request.headers.get("X-Correlation-Id", "")
+    given = _told("X-Correlation-Id")
     is_good = CORRELATION_ID.fullmatch(given)
     g.correlation_id = given if is_good else str(web().applications.ids.uuid())
-    trace = TRACE_PARENT.fullmatch(request.headers.get("traceparent", ""))
-    g.trace_id, g.span_id = trace.groups() if trace else (None, None)
+    g.trace_id, g.span_id = g.get("trace") or trace_of_caller() or (None, None)
     structlog.contextvars.bind_contextvars(
-        correlation_id=g.correlation_id, **({"trace_id": g.trace_id} if trace else {})
+        correlation_id=g.correlation_id, **({"trace_id": g.trace_id} if g.trace_id else {})
     )
     g.api_key = None
     role = getattr(current_app.view_functions.get(request.endpoint or ""), "needed_role", None)
@@ -155,6 +161,18 @@ def begin() -> None:
     g.context = ExitStack()
     g.context.enter_context(acting(_event_context()))
     g.context.enter_context(serving(g.command))
+
+
+def trace_of_caller() -> tuple[str, str] | None:
+    """The ids of trace and span in `traceparent`; None without a valid one."""
+    trace = TRACE_PARENT.fullmatch(_told("traceparent"))
+    return (trace[1], trace[2]) if trace else None
+
+
+def _told(header: str) -> str:
+    """What a caller says that it belongs to; "" where strangers may call, who could otherwise put
+    their requests among somebody else's."""
+    return "" if request.blueprint in OPEN_TO_STRANGERS else request.headers.get(header, "")
 
 
 def _limit_rate(key: KnownKey) -> None:

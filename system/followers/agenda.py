@@ -128,6 +128,8 @@ def _due(
             "claimed_until": None,
             "correlation_id": event.metadata.correlation_id,
             "causation_id": str(event.event_id),
+            "trace_id": event.metadata.trace_id,
+            "span_id": event.metadata.span_id,
             **columns,
         },
     )

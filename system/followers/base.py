@@ -19,7 +19,7 @@ class BatchFollower(Follower[UUID]):
 
     is_urgent: ClassVar[bool] = False
     """Whether a customer waits for what it makes of events."""
-    rest_seconds: ClassVar[float] = 0.0
+    rest_seconds: ClassVar[float] = 0.05
     """How long to let news gather after a batch, so that the next one is larger."""
 
     def concerns(self, event_class: type) -> bool:
@@ -37,9 +37,10 @@ class BatchFollower(Follower[UUID]):
         """Records what a batch came to, in one transaction with the follower's new position.
 
         Raises:
-            IntegrityError: another process was quicker with the batch or with an aggregate.
+            IntegrityError: another process was quicker with the batch or with an aggregate, or the
+                epoch in which it was read is over.
         """
-        self.events.put(work.events, tracking=work.tracking, rows=work.rows)
+        self.events.put(work.events, tracking=work.tracking, rows=work.rows, epoch=work.epoch)
 
 
 class Projection(EventLog[PaySagaAggregate], BatchFollower):
@@ -50,7 +51,7 @@ class Projection(EventLog[PaySagaAggregate], BatchFollower):
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
-    rest_seconds = 0.02
+    rest_seconds = 0.1
     version: ClassVar[int] = 1
     """Raise it when the rows that events mean, or the columns of the tables, change: the program
     then asks for a rebuild before it starts (see `system.rebuild`)."""

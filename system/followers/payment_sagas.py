@@ -49,6 +49,7 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
 
     name = "PaymentSagas"
     is_urgent = True
+    rest_seconds = 0.0
 
     def _decider_for(self, payment_id: UUID, work: Work) -> SagaDecider:
         return self.decider(work.get(PaymentSaga.create_id(payment_id)))
@@ -140,4 +141,5 @@ class PaymentSagasFollower(PaymentSagas, ProcessApplication[UUID], BatchFollower
     @policy.register
     def _(self, event: HandedOver, work: Work) -> None:
         if event.told in FINAL_WORDS:
-            self._decider_for(event.payment_id, work).merchant_told()
+            is_closed = event.told is not PaymentEventType.PAYMENT_COMPLETED
+            self._decider_for(event.payment_id, work).merchant_told(is_closed=is_closed)

@@ -25,6 +25,7 @@ class PaymentsFollower(Payments, ProcessApplication[UUID], BatchFollower):
 
     name = "Payments"
     is_urgent = True
+    rest_seconds = 0.0
 
     def foresees(self, event: Any) -> UUID | None:
         """See `BatchFollower.foresees`."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 POSITION_TAKEN = "the follower is not at the position where this batch began, or is past its end"
+EPOCH_OVER = "the database has come back from a crash: what was read before may be lost"
 IDS_IN_PAYLOAD_MAX = 200
 """A notification's payload is at most 8,000 bytes; with more aggregates it is left empty."""
 NOTHING_CHANGED = "-"
@@ -33,9 +34,12 @@ class Announcement:
 APPEND_FUNCTION = SQL("""
 CREATE OR REPLACE FUNCTION {function}(
     ids uuid[], versions bigint[], topics text[], states bytea[],
-    leader text, leader_position bigint, leader_after bigint
+    leader text, leader_position bigint, leader_after bigint, known_epoch uuid
 ) RETURNS SETOF bigint LANGUAGE plpgsql AS $append$
 BEGIN
+    IF known_epoch IS NOT NULL AND NOT EXISTS (SELECT FROM epoch WHERE id = known_epoch) THEN
+        RAISE unique_violation USING MESSAGE = {lost};
+    END IF;
     IF leader IS NOT NULL THEN
         UPDATE {tracking} AS t SET notification_id = leader_position
         WHERE t.application_name = leader AND t.notification_id < leader_position
@@ -48,10 +52,10 @@ BEGIN
             RAISE unique_violation USING MESSAGE = {taken};
         END IF;
     END IF;
+    IF leader IS NOT NULL OR cardinality(ids) > 0 THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     IF cardinality(ids) = 0 THEN
-        IF leader IS NOT NULL THEN
-            PERFORM set_config('synchronous_commit', 'off', true);
-        END IF;
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtext({channel}));
@@ -67,33 +71,79 @@ BEGIN
             FROM unnest(ids, versions) AS e(id, version) WHERE e.version > 1)
         ELSE '' END);
 END
-$append$
+$append$;
+
+CREATE OR REPLACE PROCEDURE {procedure}(
+    ids uuid[], versions bigint[], topics text[], states bytea[], known_epoch uuid,
+    INOUT positions bigint[]
+) LANGUAGE plpgsql AS $keep$
+BEGIN
+    positions := ARRAY(
+        SELECT * FROM {function}(ids, versions, topics, states, NULL, NULL, NULL, known_epoch)
+    );
+    COMMIT;
+    PERFORM wait_for_disk();
+END
+$keep$
 """)
+"""The function appends, within a transaction that does not wait for the disk; the procedure does so
+in a transaction of its own, and then waits."""
+
+WAIT_FOR_DISK = "SELECT wait_for_disk()"
+CREATE_WAIT_FOR_DISK = """
+CREATE OR REPLACE FUNCTION wait_for_disk() RETURNS void LANGUAGE plpgsql AS $wait$
+BEGIN
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        PERFORM pg_logical_emit_message(false, 'paysaga', '', true);
+    ELSE
+        PERFORM pg_logical_emit_message(true, 'paysaga', '');
+    END IF;
+END
+$wait$
+"""
+"""Returns when all that was committed before is on the disk; on servers older than PostgreSQL 17 it
+is the commit after it that waits."""
 
 
-def create_append_function(
-    *, events_table: str, tracking_table: str, function: str, channel: str
-) -> Composed:
-    """SQL that creates the function `(ids, versions, topics, states, leader, position, after)`.
+@dataclass(frozen=True)
+class LogNames:
+    """What a log's tables and routines are called in the database; `channel` is where new events
+    are announced."""
 
-    It takes the log's transaction-scoped advisory lock, so that positions become visible in the
-    order in which they are given out: whoever reads position n will never see a smaller one
+    events: str
+    tracking: str
+    channel: str
+    function: str
+    procedure: str
+
+
+def create_append_routines(names: LogNames) -> Composed:
+    """SQL that creates a log's function and its procedure (design 4).
+
+    The function takes the log's transaction-scoped advisory lock, so that positions become visible
+    in the order in which they are given out: whoever reads position n will never see a smaller one
     appear later. Then it records the follower's position (if any), inserts the events, tells
     the listeners how far the log reaches and which aggregates changed, and returns the new
     positions. A position that was recorded before, like an event that was, ends in
     `unique_violation`; so does one that was reached from elsewhere than the recorded one
-    (`after`; null: from anywhere before).
+    (`leader_after`; null: from anywhere before), and whatever builds on what was read in another
+    epoch (`known_epoch`; null: on nothing; see `system.persistence.epoch`).
 
-    A follower's position without events does not wait for the disk: should the server crash in the
-    next second, then position and rows are lost together, and made again from the same events.
-    Whatever is committed after them with waiting, such as a claim on the agenda, takes them along.
+    Its commit does not wait for the disk, so that the lock is free for the next writer at once.
+    What a client, the gateway or an operator said is appended through the procedure, which waits
+    before it returns, together with everybody else who waits at that moment. What followers make of
+    it need not wait: after a crash it is made again from the same events. Nobody outside hears of
+    it before it is on the disk, because whatever goes out is claimed on the agenda first, and a
+    commit that waits takes all earlier ones along.
     """
     return APPEND_FUNCTION.format(
-        function=Identifier(function),
-        tracking=Identifier(tracking_table),
-        events=Identifier(events_table),
-        channel=Literal(channel),
+        function=Identifier(names.function),
+        procedure=Identifier(names.procedure),
+        tracking=Identifier(names.tracking),
+        events=Identifier(names.events),
+        channel=Literal(names.channel),
         taken=Literal(POSITION_TAKEN),
+        lost=Literal(EPOCH_OVER),
         ids_max=Literal(IDS_IN_PAYLOAD_MAX),
         none=Literal(NOTHING_CHANGED),
     )

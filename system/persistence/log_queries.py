@@ -7,9 +7,11 @@ from uuid import UUID
 
 from eventsourcing.persistence import Notification, StoredEvent, Tracking
 from psycopg import Connection, Cursor
+from psycopg.errors import UniqueViolation
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
+from system.persistence.log_function import WAIT_FOR_DISK, LogNames
 from system.persistence.reached import starts_at
 
 VERSION_MAX = 2**63 - 1
@@ -17,17 +19,26 @@ VERSION_MAX = 2**63 - 1
 ONE = "ARRAY[%b::uuid], ARRAY[%b::bigint], ARRAY[%b::text], ARRAY[%b::bytea]"
 MANY = "%b::uuid[], %b::bigint[], %b::text[], %b::bytea[]"
 
+APPEND = "SELECT * FROM {}({}, %b::text, %b::bigint, %b::bigint, %b::uuid)"
+KEEP = "CALL {}({}, %b::uuid, NULL)"
+
 Row = tuple[Any, ...]
 
 
 class LogQueries:
-    """Reads and extends the log in `table` by its append `function`."""
+    """Reads one log, and extends it by its append routines."""
 
-    def __init__(self, table: str, function: str) -> None:
-        events, append = Identifier(table), Identifier(function)
-        call = "SELECT * FROM {}({}, %b::text, %b::bigint, %b::bigint)"
-        self._append_one = SQL(call).format(append, SQL(ONE)).as_bytes()
-        self._append_many = SQL(call).format(append, SQL(MANY)).as_bytes()
+    def __init__(self, names: LogNames) -> None:
+        events = Identifier(names.events)
+        append, keep = (
+            {
+                is_one: SQL(statement).format(Identifier(routine), SQL(ONE if is_one else MANY))
+                for is_one in (True, False)
+            }
+            for statement, routine in ((APPEND, names.function), (KEEP, names.procedure))
+        )
+        self._append = {is_one: each.as_bytes() for is_one, each in append.items()}
+        self._keep = {is_one: each.as_bytes() for is_one, each in keep.items()}
         self._of_aggregate = (
             SQL(
                 "SELECT originator_id, originator_version, topic, state FROM {} "
@@ -59,29 +70,31 @@ class LogQueries:
         connection: Connection[DictRow],
         events: Sequence[StoredEvent],
         tracking: Tracking | None,
+        epoch: UUID | None,
     ) -> Cursor[Row]:
-        """Calls the append function; the new positions are in the cursor."""
+        """Calls the append function; the new positions are in the cursor, a row for each."""
         reached = (
             (tracking.application_name, tracking.notification_id, starts_at(tracking))
             if tracking
             else (None, None, None)
         )
-        if len(events) == 1:
-            [event] = events
-            fields: Sequence[Any] = (
-                event.originator_id,
-                event.originator_version,
-                event.topic,
-                event.state,
-            )
-            return _execute(connection, self._append_one, (*fields, *reached))
-        fields = (
-            [event.originator_id for event in events],
-            [event.originator_version for event in events],
-            [event.topic for event in events],
-            [event.state for event in events],
-        )
-        return _execute(connection, self._append_many, (*fields, *reached))
+        statement = self._append[len(events) == 1]
+        return _execute(connection, statement, (*_columns(events), *reached, epoch))
+
+    def keep(
+        self, connection: Connection[DictRow], events: Sequence[StoredEvent], epoch: UUID | None
+    ) -> list[int]:
+        """Calls the append procedure: returns the new positions when the events are on the disk.
+        So is what they are in conflict with, when they are: the caller builds on that next."""
+        statement = self._keep[len(events) == 1]
+        try:
+            row = _execute(connection, statement, (*_columns(events), epoch)).fetchone()
+        except UniqueViolation:
+            connection.execute(WAIT_FOR_DISK, prepare=True)
+            raise
+        assert row is not None
+        positions: list[int] = row[0]
+        return positions
 
     def of_aggregate(
         self, connection: Connection[DictRow], aggregate_id: UUID, above: int, last: int
@@ -103,6 +116,19 @@ class LogQueries:
         """Up to `limit` events of the log behind a position, in order."""
         cursor = _execute(connection, self._after, (position, limit))
         return [Notification(*row) for row in cursor.fetchall()]
+
+
+def _columns(events: Sequence[StoredEvent]) -> tuple[Any, ...]:
+    """The fields of one event, and of more than one column by column."""
+    if len(events) == 1:
+        [event] = events
+        return event.originator_id, event.originator_version, event.topic, event.state
+    return (
+        [event.originator_id for event in events],
+        [event.originator_version for event in events],
+        [event.topic for event in events],
+        [event.state for event in events],
+    )
 
 
 def _execute(

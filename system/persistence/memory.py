@@ -171,6 +171,15 @@ class MemoryPersistence:
         position = len(entries)
         return Link(position, entries[(position,)]["hash"])
 
+    def epoch(self) -> None:
+        """See `application.ports.Persistence`."""
+
+    def forget_epoch(self) -> None:
+        """See `application.ports.Persistence`."""
+
+    def wait_for_disk(self) -> None:
+        """See `application.ports.Persistence`."""
+
 
 class MemoryClientKeys:
     """Keys of clients in memory."""

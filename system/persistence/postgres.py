@@ -1,6 +1,5 @@
 """The PostgreSQL store: event logs that append in one round trip, views, and client keys."""
 
-import secrets
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -33,18 +32,15 @@ from application.journal import BEGINNING, Link
 from application.rows import RowChange, fold
 from application.vault import ClientKey, Vault
 from system.persistence.borrowing import Borrowed
-from system.persistence.log_function import create_append_function
+from system.persistence.epoch import Epoch
+from system.persistence.log_function import WAIT_FOR_DISK, LogNames, create_append_routines
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
-from system.persistence.table_sql import create_index_statements, create_table_statement
+from system.persistence.schema import prepare
 from system.persistence.tables import TABLES
-from system.persistence.text_search import CREATE_TRIGRAMS
 
 _failures = count(1)
 """Numbers the batches that PostgreSQL refused."""
-
-SCHEMA_LOCK = 7_261_001
-"""The advisory lock under which one process at a time creates tables."""
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -52,42 +48,6 @@ POOL_TIMEOUT_SECONDS = 5.0
 POOL_RECONNECT_SECONDS = 5.0
 """After so long the pool gives up connecting until somebody asks for a connection again. With
 its own default its waits would double for five minutes, and outlast the outage."""
-
-CREATE_CLIENT_KEYS = (
-    "CREATE TABLE IF NOT EXISTS client_keys (client_id uuid PRIMARY KEY, "
-    "subject bytea NOT NULL UNIQUE, key bytea NOT NULL)"
-)
-CREATE_HEARTBEATS = (
-    "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
-    "process text NOT NULL, active_at timestamptz NOT NULL)"
-)
-CREATE_REQUEST_COUNTS = (
-    "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
-    "count integer NOT NULL, PRIMARY KEY (name, minute))"
-)
-CREATE_API_KEYS = (
-    "CREATE TABLE IF NOT EXISTS api_keys (name text PRIMARY KEY, role text NOT NULL, "
-    "digest bytea NOT NULL UNIQUE, created_at timestamptz NOT NULL, expires_at timestamptz, "
-    "revoked_at timestamptz, last_used_at timestamptz)"
-)
-CREATE_INSTALLATION = (
-    "CREATE TABLE IF NOT EXISTS installation (is_only boolean PRIMARY KEY DEFAULT true "
-    "CHECK (is_only), secret bytea NOT NULL)"
-)
-INSTALLATION_SECRET_BYTES = 32
-CREATE_PROJECTIONS = (
-    "CREATE TABLE IF NOT EXISTS projections (name text PRIMARY KEY, version integer NOT NULL)"
-)
-CREATE_REBUILDS = (
-    "CREATE TABLE IF NOT EXISTS rebuilds (projection text, leader text, "
-    "position bigint NOT NULL DEFAULT 0, version integer NOT NULL, "
-    "PRIMARY KEY (projection, leader))"
-)
-CREATE_WORKERS = (
-    "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
-    "active_at timestamptz NOT NULL)"
-)
-
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -122,16 +82,17 @@ class PostgresRecorder(PostgresProcessRecorder):
             events_table_name=f"{name}_events",
             tracking_table_name=f"{name}_tracking",
         )
-        function = f"{name}_append"
-        self.sql_create_statements[self.create_insert_function_statement_index] = (
-            create_append_function(
-                events_table=self.events_table_name,
-                tracking_table=self.tracking_table_name,
-                function=function,
-                channel=self.channel_name,
-            )
+        names = LogNames(
+            events=self.events_table_name,
+            tracking=self.tracking_table_name,
+            channel=self.channel_name,
+            function=f"{name}_append",
+            procedure=f"{name}_keep",
         )
-        self._queries = LogQueries(self.events_table_name, function)
+        self.sql_create_statements[self.create_insert_function_statement_index] = (
+            create_append_routines(names)
+        )
+        self._queries = LogQueries(names)
         self._writer = writer
 
     max_notification_id = reconnecting(PostgresProcessRecorder.max_notification_id.__wrapped__)
@@ -196,10 +157,13 @@ class PostgresRecorder(PostgresProcessRecorder):
     ) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
+        epoch: UUID | None = kwargs.get("epoch")
         with Borrowed(self.datastore) as connection:
             if rows:
-                return self._insert_with_rows(connection, stored_events, tracking, rows)
-            cursor = self._queries.append(connection, stored_events, tracking)
+                return self._insert_with_rows(connection, stored_events, tracking, rows, epoch)
+            if tracking is None:
+                return self._queries.keep(connection, stored_events, epoch)
+            cursor = self._queries.append(connection, stored_events, tracking, epoch)
             return [position for (position,) in cursor]
 
     def _insert_with_rows(
@@ -208,6 +172,7 @@ class PostgresRecorder(PostgresProcessRecorder):
         stored_events: Sequence[StoredEvent],
         tracking: Tracking | None,
         rows: Sequence[RowChange],
+        epoch: UUID | None,
     ) -> list[int]:
         """Everything up to the `sync` is one implicit transaction, sent in one round trip.
 
@@ -217,9 +182,12 @@ class PostgresRecorder(PostgresProcessRecorder):
         """
         try:
             with connection.pipeline() as pipeline:
-                cursor = self._queries.append(connection, stored_events, tracking)
+                cursor = self._queries.append(connection, stored_events, tracking, epoch)
                 self._writer.write(connection, fold(rows))
                 pipeline.sync()
+                if tracking is None:
+                    connection.execute(WAIT_FOR_DISK, prepare=True)
+                    pipeline.sync()
                 return [position for (position,) in cursor]
         except psycopg.Error:
             if not connection.broken:
@@ -265,6 +233,26 @@ class PostgresPersistence:
         self.conninfo = conninfo
         self.datastore = _datastore(conninfo, pool_size)
         self.writer = RowWriter(TABLES)
+        self._epoch = Epoch()
+
+    def epoch(self) -> UUID:
+        """See `application.ports.Persistence`."""
+        return self._epoch.known or self._read_epoch()
+
+    @reconnecting
+    def _read_epoch(self) -> UUID:
+        with self.connection() as connection:
+            return self._epoch.read(connection)
+
+    def forget_epoch(self) -> None:
+        """See `application.ports.Persistence`."""
+        self._epoch.known = None
+
+    @reconnecting
+    def wait_for_disk(self) -> None:
+        """See `application.ports.Persistence`."""
+        with self.connection() as connection:
+            connection.execute(WAIT_FOR_DISK, prepare=True)
 
     def use_vault(self, vault: Vault) -> None:
         """The vault that opens personal data for the views."""
@@ -279,28 +267,10 @@ class PostgresPersistence:
 
         Raises:
             OperationalError: the database cannot be reached.
+            InsufficientPrivilege: something is missing, and this role may not create it.
         """
-        with psycopg.connect(self.conninfo, autocommit=True) as connection:
-            connection.execute("SELECT pg_advisory_lock(%s)", (SCHEMA_LOCK,))
-            connection.execute(CREATE_TRIGRAMS)
-            for table in TABLES.values():
-                connection.execute(create_table_statement(table))
-                for statement in create_index_statements(table):
-                    connection.execute(statement)
-            connection.execute(CREATE_CLIENT_KEYS)
-            connection.execute(CREATE_HEARTBEATS)
-            connection.execute(CREATE_WORKERS)
-            connection.execute(CREATE_REQUEST_COUNTS)
-            connection.execute(CREATE_API_KEYS)
-            connection.execute(CREATE_INSTALLATION)
-            connection.execute(CREATE_PROJECTIONS)
-            connection.execute(CREATE_REBUILDS)
-            connection.execute(
-                "INSERT INTO installation (secret) VALUES (%s) ON CONFLICT DO NOTHING",
-                (secrets.token_bytes(INSTALLATION_SECRET_BYTES),),
-            )
-            for name in names:
-                PostgresRecorder(self.datastore, self.writer, name.lower()).create_table()
+        recorders = [PostgresRecorder(self.datastore, self.writer, name.lower()) for name in names]
+        prepare(self.conninfo, recorders)
 
     def installation_secret(self) -> bytes:
         """A secret made with the database and the same for ever: ids and digests derived with it

@@ -99,20 +99,20 @@ def _sealed_in(sets: Iterable[Sequence[Column]]) -> set[Sealed]:
 def _storable_column(column: Column, kind: str, opened: Mapping[Sealed, Any]) -> Column:
     if kind not in TEXTS:
         return column
-    values = [_storable(opened[value] if isinstance(value, Sealed) else value) for value in column]
+    values = [storable(opened[value] if isinstance(value, Sealed) else value) for value in column]
     if kind == "text":
         return values
     return [None if value is None else Jsonb(value) for value in values]
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """PostgreSQL holds no NUL in a text: views show U+FFFD for it, the event keeps it."""
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd")
     if isinstance(value, dict):
-        return {_storable(key): _storable(item) for key, item in value.items()}
+        return {storable(key): storable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_storable(item) for item in value]
+        return [storable(item) for item in value]
     return value
 
 

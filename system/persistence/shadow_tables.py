@@ -18,6 +18,13 @@ INDEXES = (
     "SELECT indexname FROM pg_indexes "
     "WHERE schemaname = ANY(current_schemas(false)) AND tablename = %s"
 )
+OWNER = "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass(%s)"
+GRANTS = """
+SELECT privilege_type AS privilege, rolname AS grantee
+FROM pg_class, aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE pg_class.oid = to_regclass(%s) AND grantee <> relowner
+"""
+"""What others than the owner may do with a table; without a name: everybody."""
 
 
 class ShadowTables:
@@ -40,8 +47,9 @@ class ShadowTables:
     def create(self, connection: Connection[Any]) -> None:
         """Makes them anew and empty, without the indexes that only readers need."""
         self.drop(connection)
-        for table in self._new.values():
-            connection.execute(create_table_statement(table))
+        for live in self._live:
+            connection.execute(create_table_statement(self._new[live.name]))
+            _give_to_owner(connection, live.name + NEW, live.name)
 
     def drop(self, connection: Connection[Any]) -> None:
         """Removes them, and old ones that were left behind."""
@@ -62,6 +70,7 @@ class ShadowTables:
         """Swaps new and live tables with all their indexes, within the caller's transaction."""
         for table in self._live:
             if _exists(connection, table.name):
+                _grant_likewise(connection, table.name + NEW, table.name)
                 _rename(connection, table.name, table.name + OLD)
             _rename(connection, table.name + NEW, table.name)
 
@@ -69,6 +78,27 @@ class ShadowTables:
 def _exists(connection: Connection[Any], name: str) -> bool:
     row = connection.execute("SELECT to_regclass(%s) AS found", (name,)).fetchone()
     return row is not None and row["found"] is not None
+
+
+def _give_to_owner(connection: Connection[Any], new: str, live: str) -> None:
+    """Whoever rebuilds, the table stays with the role that runs the service."""
+    row = connection.execute(OWNER, (live,)).fetchone()
+    if row is not None:
+        connection.execute(
+            SQL("ALTER TABLE {} OWNER TO {}").format(Identifier(new), Identifier(row["owner"]))
+        )
+
+
+def _grant_likewise(connection: Connection[Any], new: str, live: str) -> None:
+    """Who may read the live table, say for reports, may read the one that takes its place."""
+    for row in connection.execute(GRANTS, (live,)).fetchall():
+        connection.execute(
+            SQL("GRANT {} ON {} TO {}").format(
+                SQL(row["privilege"]),
+                Identifier(new),
+                Identifier(row["grantee"]) if row["grantee"] else SQL("PUBLIC"),
+            )
+        )
 
 
 def _rename(connection: Connection[Any], name: str, new_name: str) -> None:

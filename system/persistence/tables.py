@@ -36,6 +36,8 @@ AGENDA = Table(
         "claimed_until": "timestamptz",
         "correlation_id": "text NOT NULL",
         "causation_id": "text",
+        "trace_id": "text",
+        "span_id": "text",
     },
     indexes=("(due_at)", "(claimed_until) WHERE claimed_until IS NOT NULL"),
     channel="agenda",

@@ -66,6 +66,22 @@ class ConfirmationsView(Projection):
         )
 
 
+def confirmation_row(confirmation: Confirmation) -> dict[str, Any]:
+    """The row that the view shows of a confirmation, made from the confirmation itself; without
+    what its attempts came to, which it does not remember."""
+    return {
+        "confirmation_id": confirmation.id,
+        "payment_id": confirmation.payment_id,
+        "event_id": confirmation.event_id,
+        "event_type": confirmation.told.value,
+        "url": confirmation.url,
+        "status": confirmation.status.value,
+        "attempts": confirmation.attempts,
+        "created_at": confirmation.created_on,
+        "updated_at": confirmation.modified_on,
+    }
+
+
 def _attempted(
     event: Confirmation.AttemptFailed | Confirmation.Delivered | Confirmation.Exhausted,
     **columns: Any,

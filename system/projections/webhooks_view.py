@@ -62,6 +62,26 @@ class WebhooksView(Projection):
         return _patch(event, status=WebhookStatus.FAILED.value, reason=event.reason)
 
 
+def webhook_row(webhook: Webhook) -> dict[str, Any]:
+    """The row that the view shows of a notification, made from the notification itself; without
+    where it came from, which it does not remember."""
+    report = webhook.report
+    return {
+        "webhook_id": webhook.id,
+        "status": webhook.status.value,
+        "payment_id": webhook.payment_id,
+        "transaction_ref": report.transaction_ref if report else None,
+        "transaction_kind": report.kind.value if report else None,
+        "transaction_status": report.status.value if report else None,
+        "outcome": webhook.outcome,
+        "reason": webhook.reason,
+        "times_seen": webhook.times_seen,
+        "version": webhook.version,
+        "received_at": webhook.created_on,
+        "updated_at": webhook.modified_on,
+    }
+
+
 _BEGUN_AGAIN: dict[str, Any] = {
     "status": WebhookStatus.RECEIVED.value,
     "outcome": None,

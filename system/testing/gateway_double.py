@@ -35,6 +35,8 @@ MOVED = frozenset({TransactionStatus.AUTHORISED, TransactionStatus.PENDING})
 """Follow-ups whose money is spoken for: done, or waiting to be approved."""
 
 Notify = Callable[[GatewayReport], None]
+Meant = Callable[[GatewayReport], bool]
+"""Whether a transaction is one of those meant."""
 Garble = Callable[[Outcome], Outcome]
 """Turns the true answer into another one."""
 
@@ -66,6 +68,7 @@ class GatewayDouble:
         self.notify = notify
         self._illnesses: list[Illness] = []
         self._later: list[tuple[datetime, Callable[[], object]]] = []
+        self._hidden: list[tuple[Meant, datetime]] = []
         self.transactions: dict[str, GatewayReport] = {}
         self.asked: dict[str, Money] = {}
         self.follow_up_status = TransactionStatus.AUTHORISED
@@ -90,7 +93,7 @@ class GatewayDouble:
 
         def do() -> Outcome:
             found = self.transactions.get(transaction_ref)
-            return Succeeded(reports=(found,) if found else ())
+            return Succeeded(reports=(found,) if found and self._is_shown(found) else ())
 
         return self._unless_ill(do)
 
@@ -99,7 +102,7 @@ class GatewayDouble:
 
         def do() -> Outcome:
             found = [r for r in self.transactions.values() if r.cart_id == cart_id]
-            return Succeeded(reports=tuple(reversed(found)))
+            return Succeeded(reports=tuple(r for r in reversed(found) if self._is_shown(r)))
 
         return self._unless_ill(do)
 
@@ -202,6 +205,29 @@ class GatewayDouble:
         page = replace(page, kind=TransactionKind.PAYMENT_REQUEST)
         self._settle(page, TransactionStatus.PENDING, "12624479397955", "Pending", silently)
 
+    def expire(
+        self, payment_id: UUID, *, silently: bool = False, transaction_ref: str | None = None
+    ) -> None:
+        """The page runs out, and the gateway says so; raises as `pay` does."""
+        page = self._page(payment_id, transaction_ref)
+        self._settle(page, TransactionStatus.EXPIRED, "355", "Transaction expired", silently)
+
+    def lose_in_3ds(
+        self, payment_id: UUID, after: timedelta, *, transaction_ref: str | None = None
+    ) -> None:
+        """The customer gets lost in 3-D Secure: nothing is to be seen until the gateway declines
+        it, more than an hour later (PayTabs, section 10). Raises as `pay` does."""
+        page = self._page(payment_id, transaction_ref)
+        self._require_open(page)
+        ref, text = page.transaction_ref, "3DSecure authentication not completed"
+        self.hide(lambda report: report.transaction_ref == ref, after)
+
+        def decline() -> None:
+            if self.transactions[ref].status is TransactionStatus.OPEN:
+                self._settle(page, TransactionStatus.DECLINED, "345", text, silently=False)
+
+        self._later.append((self._clock.now() + after, decline))
+
     def settle_deferred(self, payment_id: UUID, *, silently: bool = False) -> None:
         """The customer has paid in cash: a new sale that points to the deferred one.
 
@@ -263,6 +289,11 @@ class GatewayDouble:
         `refund_in_dashboard` does."""
         self._move_in_dashboard(payment_id, TransactionKind.VOID, amount)
 
+    def capture_in_dashboard(self, payment_id: UUID, amount: Money) -> None:
+        """Takes authorized money, or a part of it, without PaySaga; raises as
+        `refund_in_dashboard` does."""
+        self._move_in_dashboard(payment_id, TransactionKind.CAPTURE, amount)
+
     def lapse(self, payment_id: UUID) -> None:
         """The bank lets go of what is still reserved, without a word to anybody."""
         for report in self.of(payment_id):
@@ -277,7 +308,7 @@ class GatewayDouble:
                 done = self._kind_done(parent.transaction_ref, kind, amount)
                 self.notify(self._record_child(parent, done, amount))
                 return
-        raise LookupError(f"payment {payment_id} has no {amount} to give back")
+        raise LookupError(f"payment {payment_id} has no {amount} to move")
 
     def decide(self, transaction_ref: str, *, is_done: bool, silently: bool = False) -> None:
         """Approves or refuses a pending follow-up."""
@@ -300,9 +331,14 @@ class GatewayDouble:
         answer. What was asked is done only if `is_done`, or later if `done_after`."""
         self._illnesses.append(Illness(calls, outcome, is_done, done_after, during))
 
+    def hide(self, is_meant: Meant, duration: timedelta) -> None:
+        """Loses sight of transactions: queries do not find them for a while."""
+        self._hidden.append((is_meant, self._clock.now() + duration))
+
     def recover(self) -> None:
         """Ends every illness."""
         self._illnesses.clear()
+        self._hidden.clear()
         self.follow_up_status = TransactionStatus.AUTHORISED
 
     def next_due_at(self) -> datetime | None:
@@ -349,6 +385,10 @@ class GatewayDouble:
             return illness.outcome(answer)
         return illness.outcome
 
+    def _is_shown(self, report: GatewayReport) -> bool:
+        now = self._clock.now()
+        return not any(now < until and is_meant(report) for is_meant, until in self._hidden)
+
     def _record(
         self,
         cart_id: str,
@@ -391,11 +431,14 @@ class GatewayDouble:
         ref = parent.transaction_ref
         return next((r for r in self.transactions.values() if r.previous_ref == ref), None)
 
+    def _require_open(self, page: GatewayReport) -> None:
+        if page.status is not TransactionStatus.OPEN:
+            raise ValueError(f"the page {page.transaction_ref} was used before")
+
     def _settle(
         self, page: GatewayReport, status: TransactionStatus, code: str, text: str, silently: bool
     ) -> None:
-        if page.status is not TransactionStatus.OPEN:
-            raise ValueError(f"the page {page.transaction_ref} was used before")
+        self._require_open(page)
         page = replace(page, amount=self.asked[page.transaction_ref])
         self._update(page, status, code, text, silently)
 

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     bench_latency,
     bench_lifecycle,
     bench_lists,
+    bench_replay,
     bench_test_mode,
 )
 
@@ -20,6 +21,7 @@ ALL = (
     bench_calls,
     bench_follower,
     bench_audit,
+    bench_replay,
     bench_latency,
     bench_lifecycle,
     bench_lists,

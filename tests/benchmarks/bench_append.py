@@ -55,6 +55,7 @@ def library_recorder(database_url: str, pool_size: int) -> Recorder:
 def our_recorder(database_url: str, pool_size: int) -> Recorder:
     """PaySaga's recorder of one log."""
     persistence = PostgresPersistence(database_url, pool_size)
+    persistence.prepare(())
     return PostgresRecorder(persistence.datastore, persistence.writer, "bench")
 
 

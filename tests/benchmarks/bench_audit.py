@@ -116,11 +116,11 @@ class Setting:
         payment.request_refund(uuid4(), part, "part")
         return list(payment.collect_events())
 
-    def long_payment(self) -> UUID:
-        """A payment with about a thousand events."""
+    def long_payment(self, refunds: int = LONG_PAYMENT_REFUNDS) -> UUID:
+        """A payment with about a thousand events, or with so many refunds."""
         payment_id, now = uuid4(), self.applications.clock.now()
         with acting(EventContext(Metadata(str(uuid4()), source="api"), now)):
-            events = self._events(0, payment_id, LONG_PAYMENT_REFUNDS)
+            events = self._events(0, payment_id, refunds)
         self.applications.payments.events.put(events)
         return payment_id
 

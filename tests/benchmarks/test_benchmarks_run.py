@@ -13,6 +13,7 @@ from tests.benchmarks import (
     bench_latency,
     bench_lifecycle,
     bench_lists,
+    bench_replay,
     bench_test_mode,
 )
 
@@ -34,6 +35,11 @@ SMALL: list[tuple[Main, str, str]] = [
     ),
     (bench_latency.main, "--payments 3", "payment → saga → agenda"),
     (bench_lists.main, "--payments 500 --questions 2", "First page of the list, ms"),
+    (
+        bench_replay.main,
+        "--events 100 --refunds 5 --rounds 1",
+        "Loading an aggregate with a long past",
+    ),
     (bench_test_mode.main, "--rounds 1 --payments 3", "Transcoding an event"),
     (
         bench_lifecycle.main,

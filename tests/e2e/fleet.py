@@ -154,7 +154,7 @@ class Fleet:
             assert process.process.poll() is None, process.output.read_text()
             try:
                 return requests.get(f"http://127.0.0.1:{port}/healthz", timeout=5).ok
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return False
 
         until(answers)

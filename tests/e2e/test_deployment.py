@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 import requests
+import yaml
 
-from interface.settings import load_settings
-from tests.e2e.fleet import Fleet, fleet_on
+from interface.settings import Settings, load_settings
+from tests.e2e.bookkeeping import assert_charged_once, assert_nothing_lost_and_nothing_doubled
+from tests.e2e.fleet import Fleet, Process, fleet_on
 from tests.e2e.house import ORDER, WAIT_SECONDS, Api, free_port, until
 
-DEPLOYMENT = Path(__file__).parents[2] / "docs" / "deployment"
+ROOT = Path(__file__).parents[2]
+DEPLOYMENT = ROOT / "docs" / "deployment"
 PROCFILE = dict(line.split(": ", 1) for line in (DEPLOYMENT / "Procfile").read_text().splitlines())
 UNITS = sorted(DEPLOYMENT.glob("*.service"))
 PAYMENTS = 24
+PRICE = "149.50"
 
 
 @pytest.fixture
@@ -35,16 +41,72 @@ def fleet(postgres_server: Any) -> Iterator[Fleet]:
     postgres_server.drop_database(name)
 
 
-def test_the_roles_of_the_procfile_are_commands() -> None:
-    for command in PROCFILE.values():
-        program, role = command.split()
-        assert shutil.which(program, path=str(Path(sys.executable).parent))
-        assert (
-            subprocess.run(
-                [sys.executable, "-m", "interface.cli", role, "--help"], check=False
-            ).returncode
-            == 0
-        )
+@contextmanager
+def running(command: str, fleet: Fleet) -> Iterator[subprocess.Popen[bytes]]:
+    """A line of the Procfile, run by a shell as process managers do; it ends well on SIGTERM."""
+    ours = {f"PAYSAGA_{name.upper()}": str(value) for name, value in fleet.settings.items()}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith("PAYSAGA_")}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    process = subprocess.Popen(
+        f"exec {command}", shell=True, env={**clean, **ours, "PATH": path}, cwd=fleet.folder
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_the_procfile_runs_a_service_in_which_a_payment_is_made(fleet: Fleet) -> None:
+    assert PROCFILE == {"web": "paysaga web", "worker": "paysaga worker"}
+    with running(PROCFILE["web"], fleet), running(PROCFILE["worker"], fleet):
+        proxy = Proxy(fleet.api)
+        payment_id = proxy.create("order", fleet.merchant.url)
+        fleet.customer.pay(proxy.becomes(payment_id, "processing")["transactionRef"])
+        proxy.becomes(payment_id, "completed")
+
+
+def test_the_composition_has_two_of_each_role_with_settings_that_exist() -> None:
+    composition = yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text())
+    services = composition["services"]
+    roles = {name: service for name, service in services.items() if name != "postgres"}
+    assert {name: service["command"] for name, service in roles.items()} == {
+        "web": ["web"],
+        "worker": ["worker"],
+    }
+    assert [service["deploy"]["replicas"] for service in roles.values()] == [2, 2]
+    known = {f"PAYSAGA_{name.upper()}" for name in Settings.model_fields}
+    assert all(set(service["environment"]) <= known for service in roles.values())
+    dockerfile = ROOT / composition["x-paysaga"]["build"]["dockerfile"]
+    assert dockerfile == DEPLOYMENT / "Dockerfile"
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_image_make_a_program_with_all_its_files(tmp_path: Path) -> None:
+    """Without a container: the files that are copied, and the installation as it is written."""
+    text = (DEPLOYMENT / "Dockerfile").read_text().replace("\\\n", " ")
+    source, target = tmp_path / "src", tmp_path / "paysaga"
+    source.mkdir()
+    for line in re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE):
+        *names, place = line.split()
+        for name in names:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, source / (name if place == "./" else place))
+    [steps] = re.findall(r"^RUN (python -m venv .+)$", text, re.MULTILINE)
+    steps = steps.replace("/paysaga", str(target)).replace("python -m", f"{sys.executable} -m")
+    subprocess.run(steps, shell=True, cwd=source, check=True)
+    program = target / "bin" / "paysaga"
+    for role in ("web", "worker"):
+        subprocess.run([program, role, "--help"], cwd=tmp_path, check=True)
+    pages = subprocess.run(
+        [target / "bin" / "python", "-P", "-c", "import interface; print(interface.__path__[0])"],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    wanted = {path.name for path in (ROOT / "interface").rglob("*.html")}
+    assert {path.name for path in Path(pages).rglob("*.html")} == wanted
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
@@ -110,7 +172,20 @@ class Proxy:
         return dict(until(look))
 
 
-def test_new_processes_take_over_from_old_ones_while_payments_run(fleet: Fleet) -> None:
+def told_to_stop(process: Process) -> None:
+    """As a deploy ends the old ones."""
+    assert process.terminate() == 0
+
+
+def killed(process: Process) -> None:
+    """As a deploy must not end them, and sometimes does."""
+    process.kill()
+
+
+@pytest.mark.parametrize("end", [told_to_stop, killed])
+def test_new_processes_take_over_from_old_ones_while_payments_run(
+    fleet: Fleet, end: Callable[[Process], None]
+) -> None:
     old = [fleet.web(), fleet.worker()]
     proxy, under_way = Proxy(fleet.api), threading.Event()
 
@@ -128,10 +203,12 @@ def test_new_processes_take_over_from_old_ones_while_payments_run(fleet: Fleet) 
         fleet.web(port)
         fleet.worker()
         proxy.web = Api(f"http://127.0.0.1:{port}")
-        assert [process.terminate() for process in old] == [0, 0]
+        for process in old:
+            end(process)
         payments = list(bought)
     assert len(set(payments)) == PAYMENTS
     for payment_id in payments:
         proxy.becomes(payment_id, "completed")
-        assert [kind for kind, *_ in fleet.customer.kinds(payment_id)] == ["Sale"]
         assert until(lambda: fleet.merchant.ids(payment_id))  # noqa: B023
+    assert_nothing_lost_and_nothing_doubled(fleet, payments)
+    assert_charged_once(fleet, payments, PRICE)

@@ -152,6 +152,16 @@ def test_a_skipped_event_is_passed_over_for_good(running: Node, env: dict[str, s
     assert view_rows(running) == 0
 
 
+def test_an_event_that_the_journal_lacks_is_not_skipped(running: Node, env: dict[str, str]) -> None:
+    poisoned_payment(running, Poison(running))
+    running.query("UPDATE parked_events SET follower = 'Journal' RETURNING 1")
+    before = parked(env)
+    result = run("parked", "skip", "--yes", before[0]["parkedId"], env=env)
+    assert result.exit_code == 1
+    assert "then retry the event" in result.stderr
+    assert parked(env) == before
+
+
 def test_skipping_is_asked_about_first(running: Node, env: dict[str, str]) -> None:
     poisoned_payment(running, Poison(running))
     before = parked(env)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from eventsourcing.persistence import IntegrityError
@@ -13,7 +13,7 @@ from application.journal import Link
 from application.rows import Insert
 from system.following import Following, PolicyFailed
 from system.journal_check import Damage, JournalCheck
-from system.parking import list_parked, retry_parked
+from system.parking import ParkedEvent, SkipRefused, list_parked, retry_parked, skip_parked
 from system.persistence.tables import JOURNAL
 from system.projections.journal import Journal
 from tests.integration.journal_kit import Books, books, entry_in
@@ -116,8 +116,9 @@ def holders(at: Any) -> set[str]:
     return {str(row["process"]) for row in at.query("SELECT process FROM follower_heartbeats")}
 
 
-def test_an_event_that_was_parked_comes_later_and_the_journal_stays_sound(kept: Books) -> None:
-    journal, bad = kept.applications.journal, kept.create_payment()
+def choke_on(kept: Books, bad: UUID) -> list[ParkedEvent]:
+    """Lets the journal choke on a payment's events, for good; returns what it has set aside."""
+    journal = kept.applications.journal
     policy = journal.policy
 
     def choke(event: Any, work: Any) -> None:
@@ -129,18 +130,30 @@ def test_an_event_that_was_parked_comes_later_and_the_journal_stays_sound(kept: 
     follow_in_spite_of_errors(kept)
     kept.create_payment()
     follow_in_spite_of_errors(kept)
-    parked = list_parked(kept.persistence)
+    journal.policy = policy  # type: ignore[method-assign]
+    return list_parked(kept.persistence)
+
+
+def test_an_event_that_was_parked_comes_later_and_the_journal_stays_sound(kept: Books) -> None:
+    parked = choke_on(kept, kept.create_payment())
     assert {event.follower for event in parked} == {"Journal"}
     assert kept.verify().is_ok
     assert len(kept.journal()) == recorded(kept) - len(parked)
 
-    journal.policy = policy  # type: ignore[method-assign]
     retry_parked(kept.persistence, parked[0].parked_id)
     [on_payments, on_sagas, *_] = kept.followings("Journal")
     for event in list_parked(kept.persistence):
         (on_payments if event.leader == "Payments" else on_sagas).take_in_parked(event)
     assert len(kept.journal()) == recorded(kept)
     assert kept.verify(deep=True).is_ok
+
+
+def test_the_journal_passes_no_event_over(kept: Books) -> None:
+    parked = choke_on(kept, kept.create_payment())
+    for event in parked:
+        with pytest.raises(SkipRefused, match="then retry"):
+            skip_parked(kept.persistence, event.parked_id)
+    assert list_parked(kept.persistence) == parked
 
 
 def follow_in_spite_of_errors(kept: Books) -> None:

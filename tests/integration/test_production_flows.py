@@ -15,8 +15,11 @@ Told = list[tuple[str, ...]]
 STORIES = {story.__name__: story for story in (*SEED_STORIES, *SLOW_STORIES)}
 RACING = {"captured_in_part", "cancelled_when_authorized"}
 """Where the gateway and the merchant are talked to at the same time; either may answer first."""
-SAME_ORDER = STORIES.keys() - RACING - {"cancelled_before_the_page"}
-"""Where nobody races anybody; in the last one the client and the saga race to the page."""
+UNLIKE = {"cancelled_before_the_page", "refund_notified"}
+"""In the first the client and the saga race to the page; in the second the gateway is asked ever
+again for what it does not find, how often by then depends on the time that has passed."""
+SAME_ORDER = STORIES.keys() - RACING - UNLIKE
+"""Where nobody races anybody."""
 
 
 def stories_in(logs: Iterable[EventLog[Any]]) -> Told:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,7 +32,13 @@ from system.parking import list_parked
 from system.persistence.row_sql import RowWriter
 from system.projection_versions import outdated_projections
 from system.projections.payments_view import PaymentsView
-from system.rebuild import Rebuild, RebuildRefused, rebuild_state, rebuildable
+from system.rebuild import (
+    Rebuild,
+    RebuildRefused,
+    RebuildState,
+    rebuild_state,
+    rebuildable,
+)
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.journal_kit import Books, books
 from tests.integration.production_kit import (
@@ -354,6 +364,37 @@ def test_readers_that_hold_the_table_delay_the_swap_and_are_not_cut_off(
         assert reader.execute("SELECT count(*) FROM view_payments").fetchone() is not None
     assert rebuild(kept).is_resumed
     assert rows(kept) == before
+
+
+def test_a_rebuild_whose_process_is_killed_goes_on_where_it_stopped(
+    kept: Books, database_url: str, tmp_path: Path
+) -> None:
+    before = rows(kept)
+    command = [sys.executable, "-m", "interface.cli", "projections", "rebuild", "PaymentsView"]
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT count(*) FROM view_payments")
+        environment = {**os.environ, **env_of(database_url, tmp_path)}
+        with subprocess.Popen(command, env=environment) as process:
+            until(lambda: waits_for_its_swap(kept), "the swap is held up")
+            process.kill()
+    assert process.returncode == -signal.SIGKILL
+    until(lambda: state(kept).is_interrupted, "its lock is free")
+    assert rows(kept) == before
+    payment_id = kept.create_payment()
+    kept.follow()
+    result = run("projections", "rebuild", "PaymentsView", env=env_of(database_url, tmp_path))
+    assert "going on with an interrupted rebuild" in result.stdout
+    assert shown(kept, payment_id) == "initiated"
+    assert len(rows(kept)["view_payments"]) == len(before["view_payments"]) + 1
+
+
+def state(kept: Books) -> RebuildState:
+    return rebuild_state(kept.persistence, kept.applications, "PaymentsView")
+
+
+def waits_for_its_swap(kept: Books) -> bool:
+    found = state(kept)
+    return found.is_running and 0 < found.total == found.position
 
 
 def test_a_large_batch_is_written_by_few_statements(

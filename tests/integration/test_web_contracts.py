@@ -1,6 +1,7 @@
 """Contracts over HTTP, with a worker and the simulator."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -113,6 +114,23 @@ def test_a_repeated_request_is_the_same_contract(api: Api) -> None:
     assert answers[1].headers["Idempotent-Replayed"] == "true"
     misuse = agree(api, key, description="Another")
     assert (misuse.status_code, misuse.json()["code"]) == (422, "idempotency_key_reused")
+
+
+def test_repeats_at_the_same_moment_make_one_contract(api: Api) -> None:
+    key, body = str(uuid4()), request_for()
+    headers = {"Idempotency-Key": key}
+    with ThreadPoolExecutor(8) as pool:
+        asked = [
+            pool.submit(api.request, "POST", "/v1/contracts", json=body, headers=headers)
+            for _ in range(8)
+        ]
+    answers = [each.result() for each in asked]
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["contractId"] for answer in answers}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in answers) == 1
+    payee = body["payee"]["id"]
+    until(lambda: api.data("/v1/contracts", payeeId=payee))
+    assert len(api.data("/v1/contracts", payeeId=payee)) == 1
 
 
 def test_a_contract_id_is_given_once(api: Api) -> None:

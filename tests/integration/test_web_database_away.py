@@ -16,6 +16,7 @@ import requests
 from interface.embedded_postgres import EmbeddedPostgres
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import Api, House, house, until
+from tests.integration.test_web_events import opened
 
 
 @pytest.fixture
@@ -117,6 +118,22 @@ def test_a_create_that_was_refused_meanwhile_can_be_repeated(
     answer = api.create(headers)
     assert answer.status_code == 201
     assert len(home.customer.transactions(answer.json()["paymentId"])) == 1
+
+
+def test_a_stream_outlives_an_outage_and_misses_nothing(
+    server: EmbeddedPostgres, home: House
+) -> None:
+    api = home.api
+    before = api.created()["paymentId"]
+    stream = opened(api, after=0, type="payment.initiated")
+    assert before in stream.next()["data"]
+    server.stop()
+    assert_away(api.create())
+    server.start()
+    until(lambda: api.get("/v1/payments").ok)
+    after = api.created()["paymentId"]
+    assert after in stream.next()["data"]
+    stream.close()
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from iso4217 import Currency
 
 from domain.money import AMOUNT_MAX
 from interface.paytabs import sign_body
@@ -23,6 +24,8 @@ JSON = {"Content-Type": "application/json", "Prefer": "respond-async", **AUTHORI
 FEW = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+MAX_BODY_BYTES = 262_144
+LONGEST_ADDRESS = 2048
 DECIMALS = {"JPY": 0, "KRW": 0, "SAR": 2, "USD": 2, "KWD": 3, "OMR": 3, "CLF": 4, "UYW": 4}
 PROBLEM = "application/problem+json"
 
@@ -108,6 +111,45 @@ def test_every_text_comes_back_as_it_was_sent(client: FlaskClient, text: str) ->
     assert payment["metadata"] == {"a": text}
     shown = client.get(f"/v1/payments/{payment['paymentId']}", headers=AUTHORIZATION)
     assert shown.json["description"] == text
+
+
+@FEW
+@given(st.text("ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=3, max_size=3))
+@example("XAU")
+@example("XCG")
+@example("XAD")
+@example("XXX")
+@example("XTS")
+@example("SAR")
+def test_a_currency_is_one_that_people_pay_in_or_refused_by_name(
+    client: FlaskClient, code: str
+) -> None:
+    answer = create(client, json.dumps(ORDER | {"amount": 5, "currency": code}).encode())
+    is_real = code in {each.code for each in Currency if each.exponent is not None}
+    if is_real:
+        assert (answer.status_code, answer.json["currency"]) == (202, code)
+    else:
+        assert (answer.status_code, answer.json["code"]) == (422, "invalid_currency")
+
+
+TEXT_FIELDS = ("description", "contractId", "paymentMethod", "redirectUrl", "callbackUrl")
+
+
+@FEW
+@given(st.sampled_from(TEXT_FIELDS), st.characters(), st.integers(129, 300_000))
+@example("description", "\U0001f375", 300_000)
+@example("contractId", "\0", 129)
+def test_a_very_long_text_is_refused_by_name(
+    client: FlaskClient, field: str, sign: str, length: int
+) -> None:
+    body = json.dumps(ORDER | {field: sign * length}).encode()
+    answer = create(client, body)
+    assert_civil(answer)
+    if len(body) > MAX_BODY_BYTES:
+        assert answer.status_code == 413
+    elif field == "description" or length > LONGEST_ADDRESS:
+        assert answer.status_code == 422
+        assert [error["pointer"] for error in answer.json["errors"]] == [f"/{field}"]
 
 
 @FEW

@@ -150,6 +150,22 @@ def test_one_correlation_id_is_on_everything_that_follows(api: Api, home: House)
     assert ids == {name: {given} for name in found}
 
 
+def test_one_trace_goes_through_everything_out_to_the_merchant(api: Api, home: House) -> None:
+    trace = f"00-{TRACE_ID}-{SPAN_ID}-01"
+    payment = api.created({"traceparent": trace}, callbackUrl=home.merchant.url)
+    home.customer.pay(payment["transactionRef"])
+    api.saga_becomes(payment["paymentId"], "completed")
+    told = home.merchant.next()
+    assert told.headers["traceparent"] == trace
+    assert told.json["metadata"]["traceId"] == TRACE_ID
+    found = everything_about(home, payment["paymentId"])
+    assert all(found.values()), found
+    assert {e.metadata.trace_id for events in found.values() for e in events} == {TRACE_ID}
+    api.refund(payment["paymentId"])
+    until(lambda: api.payment(payment["paymentId"])["status"] == "refunded")
+    assert "traceparent" not in home.merchant.next().headers
+
+
 def test_every_event_but_the_first_names_its_cause(api: Api, home: House) -> None:
     payment = api.created(callbackUrl=home.merchant.url)
     home.customer.pay(payment["transactionRef"])

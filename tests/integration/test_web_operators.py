@@ -129,6 +129,10 @@ def test_a_parked_event_is_released_or_skipped_once_over_http(
         page = home.api.get("/v1/parked-events", limit=1).json()
         later = home.api.data("/v1/parked-events", cursor=page["nextCursor"])
         assert [page["data"], later] == [[first], [second]]
+        worker.query("UPDATE parked_events SET follower = 'Journal' RETURNING 1")
+        refused = home.api.request("POST", f"/v1/parked-events/{first['parkedId']}/skip")
+        assert (refused.status_code, refused.json()["code"]) == (409, "skip_refused")
+        worker.query("UPDATE parked_events SET follower = 'PaymentsView' RETURNING 1")
         poison.payments.clear()
         path = f"/v1/parked-events/{first['parkedId']}/{action}"
         headers = {"Idempotency-Key": uuid4().hex}

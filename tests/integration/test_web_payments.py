@@ -312,6 +312,37 @@ def test_pages_of_a_list_stay_as_they_are_while_new_payments_come(api: Api) -> N
     assert cursor is None
 
 
+def test_all_that_the_filters_leave_are_counted_when_that_is_asked_for(
+    api: Api, home: House
+) -> None:
+    word = uuid4().hex
+    made = [api.created(description=f"{word} {n}", currency="KWD") for n in range(3)]
+    made.append(api.created(description=f"{word} mine", contractId=word))
+    home.customer.pay(made[0]["transactionRef"])
+    until(lambda: len(api.data("/v1/payments", q=word)) == 4)
+    until(lambda: len(api.data("/v1/payments", q=word, status="completed")) == 1)
+
+    def total(**filters: str) -> int:
+        page = api.get("/v1/payments", total="true", limit=1, **filters).json()
+        assert len(page["data"]) == min(1, page["total"])
+        return int(page["total"])
+
+    assert total(q=word) == 4
+    assert total(q=word, currency="KWD") == 3
+    assert total(q=word, status="completed") == 1
+    assert total(contractId=word) == 1
+    assert total(transactionRef=made[1]["transactionRef"]) == 1
+    assert total(q=word, createdFrom=made[2]["createdAt"]) == 2
+    assert total(q=word, createdTo=made[1]["createdAt"]) == 2
+    assert total(q=f"no {word}") == 0
+    page = api.get("/v1/payments", q=word, total="true", limit=3).json()
+    rest = api.get("/v1/payments", q=word, total="true", cursor=page["nextCursor"]).json()
+    assert (len(rest["data"]), rest["total"]) == (1, 4), "the cursor does not count"
+    assert "total" not in api.get("/v1/payments", q=word).json()
+    assert "total" not in api.get("/v1/payments", q=word, total="false").json()
+    assert api.get("/v1/payments", total="much").status_code == 422
+
+
 def test_a_page_of_exactly_all_payments_has_no_next_one(api: Api) -> None:
     word = uuid4().hex
     for _ in range(2):

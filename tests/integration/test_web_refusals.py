@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 from collections.abc import Iterator
@@ -223,6 +224,26 @@ def test_another_content_type_is_refused(api: Api, content_type: str, path: str)
     problem_of(answer, 415, "unsupported_media_type")
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "identity, gzip"])
+def test_a_body_that_is_packed_is_refused(api: Api, coding: str) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+    body = gzip.compress(json.dumps(ORDER).encode())
+    answer = api.request("POST", "/v1/payments", data=body, headers=headers)
+    problem = problem_of(answer, 415, "unsupported_media_type")
+    assert "Content-Encoding" in problem["detail"]
+
+
+def test_a_body_may_say_that_it_is_not_packed(home: House) -> None:
+    plain = {"Content-Encoding": "identity"}
+    answer = home.api.request("POST", "/v1/payments", json=ORDER, headers=plain)
+    assert answer.status_code == 201
+
+
+def test_a_refusal_speaks_to_people(api: Api) -> None:
+    problem = problem_of(api.get("/v1/payments", createdFrom="x"), 422, "validation_error")
+    assert problem["errors"][0]["detail"].startswith("expected a time with its zone")
+
+
 def test_json_with_a_charset_or_a_suffix_is_json(home: House) -> None:
     for content_type in ("application/json; charset=utf-8", "application/vnd.example+json"):
         answer = home.api.request(
@@ -421,6 +442,7 @@ def test_every_answer_carries_the_security_headers(api: Api, path: str) -> None:
     assert headers["Referrer-Policy"] == "no-referrer"
     assert "default-src 'none'" in headers["Content-Security-Policy"]
     assert "Python" not in headers.get("X-Powered-By", "")
+    assert "Set-Cookie" not in headers
 
 
 def test_a_house_without_a_worker_is_alive_but_not_ready(home: House, api: Api) -> None:

@@ -7,15 +7,16 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import requests
 from pydantic import SecretStr
 
+from domain.gateway_call import GatewayCall
 from interface.paytabs import sign_body, sign_form
 from interface.web.incident_limit import IN_ALL_MAX, PER_ADDRESS_MAX, IncidentLimit
-from tests.e2e.house import House, house_on
+from tests.e2e.house import House, house_on, until
 from tests.integration.simulator_merchant import KEY
 from tests.unit.test_paytabs_signatures import BODY as VECTOR_BODY
 from tests.unit.test_paytabs_signatures import BODY_SIGNATURE as VECTOR_SIGNATURE
@@ -197,6 +198,61 @@ def test_a_key_of_one_profile_signs_for_no_other(rotating: House, profile: objec
     answer = rotating.notify(*signed_with(FOREIGN, profile))
     assert answer.status_code == 401
     assert rotating.events_of("Operations")[-1].detail == {"reason": "profile_mismatch"}
+
+
+def sale_of(home: House, payment: dict[str, Any], profile: object) -> bytes:
+    """A callback that would settle the payment, if it were of the right profile."""
+    body = {
+        "tran_ref": payment["transactionRef"],
+        "profile_id": profile,
+        "tran_type": "Sale",
+        "cart_id": f"{payment['paymentId']}-a1",
+        "cart_currency": payment["currency"],
+        "cart_amount": str(payment["amount"]),
+        "tran_currency": payment["currency"],
+        "tran_total": str(payment["amount"]),
+        "payment_result": {"response_status": "A", "response_code": "G1"},
+    }
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(("key", "profile"), [(FOREIGN, 90002), (KEY, 90002)])
+def test_what_another_profile_signed_settles_nothing_but_the_gateway_is_asked(
+    rotating: House, key: str, profile: int
+) -> None:
+    payment = rotating.api.created()
+    body = sale_of(rotating, payment, profile)
+    answer = rotating.notify(body, sign_body(key, body))
+    webhook = rotating.api.get(f"/v1/webhooks/{answer.json()['webhookId']}").json()
+    assert (answer.status_code, webhook["status"]) == (200, "failed")
+    assert "another profile" in webhook["reason"]
+    assert rotating.incidents()[-1].detail == {"reason": "foreign_profile"}
+    id = UUID(payment["paymentId"])
+
+    def questions() -> list[Any]:
+        asked = [e for e in rotating.events_of("Gateway") if isinstance(e, GatewayCall.Requested)]
+        return [e for e in asked if e.payment_id == id and e.operation.is_query]
+
+    until(questions)
+    assert rotating.api.payment(payment["paymentId"])["status"] == "processing"
+
+
+@pytest.mark.parametrize("profile", [90001, "90001", None])
+def test_the_same_words_of_the_own_profile_settle_it(rotating: House, profile: object) -> None:
+    payment = rotating.api.created()
+    body = sale_of(rotating, payment, profile)
+    assert rotating.notify(body, sign_body(OLD, body)).status_code == 200
+    rotating.api.becomes(payment["paymentId"], "completed")
+
+
+def test_nobody_is_believed_to_belong_to_a_request_without_a_signature(home: House) -> None:
+    """Or a stranger could put security events among those of somebody's payment."""
+    claims = {"X-Correlation-Id": "order-7", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    answer = home.notify(b"{}", "0" * 64, **claims)
+    event = home.incidents()[-1]
+    assert answer.status_code == 401
+    assert answer.headers["X-Correlation-Id"] == event.metadata.correlation_id != "order-7"
+    assert event.metadata.trace_id is None
 
 
 def test_a_key_that_was_taken_away_verifies_no_more(home: House) -> None:

@@ -39,7 +39,11 @@ def strike(world: "World", action: Action, payment_id: UUID) -> bool:
     if action.kind == "post":
         world.post_faults.append((action.how, action.share))
     elif action.kind == "forge":
-        world.forge(world.gateway.page_of(payment_id), action.how)
+        page = world.gateway.page_of(payment_id)
+        asked = world.gateway.asked[page.transaction_ref]
+        world.forge(replace(page, amount=page.amount or asked), action.how)
+    elif action.kind == "lose_sight":
+        world.lose_sight(payment_id, timedelta(seconds=action.share**3 * 300_000))
     elif action.kind == "process":
         PROCESS[action.how](world)
     elif action.kind == "follow_ups":
@@ -101,6 +105,7 @@ PROCESS: dict[str, Callable[["World"], None]] = {
     "dies_before": lambda world: world.gateway.fall_ill(during=_die),
     "dies_after": lambda world: world.gateway.fall_ill(is_done=True, during=_die),
     "dies_unclaimed": lambda world: setattr(world, "dies_unclaimed", True),
+    "clock_put_back": lambda world: setattr(world, "is_clock_put_back", True),
     "overtaken": lambda world: world.gateway.fall_ill(1, lambda a: a, during=world.overtake),
     "restarts": lambda world: world.restart(),
     "races": lambda world: world.race(),
@@ -141,9 +146,13 @@ def garbled(report: GatewayReport, how: str) -> GatewayReport | None:
         return replace(report, cart_id=report.cart_id[:37] + "a99")
     if how == "kind":
         return replace(report, kind=TransactionKind.UNKNOWN)
+    if how == "refusal":
+        return replace(report, status=TransactionStatus.DECLINED)
     if report.amount is None:
         return None
     status = TransactionStatus.AUTHORISED
+    if how == "previous":
+        return replace(report, previous_ref="TST9999999999999", status=status)
     if how == "currency":
         other = "USD" if report.amount.currency.code != "USD" else "EUR"
         return replace(report, amount=money("7.00", other), status=status)

@@ -12,11 +12,11 @@ from application.transcoding import PaySagaMapper
 from domain.confirmation import Confirmation, ConfirmationStatus
 from domain.earnings import platform_fee
 from domain.event import PaySagaAggregate
-from domain.gateway_report import TransactionKind, TransactionStatus
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus, RefundStatus
-from domain.saga_steps import SagaStatus, Step
+from domain.saga_steps import SagaStatus, Step, StepStatus
 from domain.security_incident import SecurityIncident
 from system.followers.confirmations import Told
 from tests.simulation.contract_kit import PERCENT
@@ -48,7 +48,38 @@ NEXT: dict[PaymentStatus, set[PaymentStatus]] = {
 }
 """Where a status may go; there is no way back, and none out of the last ones."""
 
-OUR_CARTS = {TransactionKind.REFUND: "rc", TransactionKind.CAPTURE: "k"}
+REFUND_NEXT = {
+    RefundStatus.PENDING: set(RefundStatus),
+    RefundStatus.SUCCEEDED: {RefundStatus.SUCCEEDED},
+    RefundStatus.FAILED: {RefundStatus.FAILED, RefundStatus.SUCCEEDED},
+}
+"""Where a refund may go: one that the gateway refused may turn out to have been made after all."""
+
+SAGA_NEXT: dict[SagaStatus, set[SagaStatus]] = {
+    SagaStatus.RUNNING: {SagaStatus.WAITING, SagaStatus.COMPLETED, SagaStatus.COMPENSATING},
+    SagaStatus.WAITING: {SagaStatus.RUNNING, SagaStatus.COMPENSATING},
+    SagaStatus.COMPENSATING: {SagaStatus.COMPENSATED},
+    SagaStatus.COMPENSATED: {SagaStatus.COMPENSATING},
+}
+"""Where a saga may go: what went back never goes forward again, but late money is given back."""
+
+STEP_ORDER = [
+    StepStatus.PENDING,
+    StepStatus.RUNNING,
+    StepStatus.FAILED,
+    StepStatus.SUCCEEDED,
+    StepStatus.COMPENSATING,
+    StepStatus.COMPENSATED,
+]
+"""The statuses of a step, in the order in which it may have them. What was given up (a capture,
+when the merchant cancels) may turn out to have been done after all."""
+
+OUR_CARTS = {
+    TransactionKind.REFUND: "rc",
+    TransactionKind.CAPTURE: "k",
+    TransactionKind.VOID: "cv",
+    TransactionKind.RELEASE: "cv",
+}
 """The letters of the carts of what PaySaga itself asked for; what others did bears other ones."""
 
 
@@ -85,6 +116,7 @@ def check_at_end(world: "World") -> None:
         _check_books(world, payment, saga)
         _check_agreement(world, payment, saga)
         _check_history(world, payment_id)
+        _check_saga_history(world, saga)
         _check_compensations(world, saga)
         _check_told(world, payment_id)
         _check_views(world, payment, saga)
@@ -179,12 +211,34 @@ def _check_history(world: "World", payment_id: UUID) -> None:
     log = world.system.applications.payments
     status = PaymentStatus.INITIATED
     payment: Any = None
+    refunds: dict[UUID, RefundStatus] = {}
     for event in log.history(payment_id):
         payment = event.mutate(payment)
+        now = {id: refund.status for id, refund in payment.refunds.items()}
+        for refund_id, earlier in refunds.items():
+            is_kept = now.get(refund_id) in REFUND_NEXT[earlier]
+            require(is_kept, f"a refund went from {earlier} to {now.get(refund_id)}")
+        refunds = now
         if payment.status is not status:
             allowed = payment.status in NEXT.get(status, set())
             require(allowed, f"the status went from {status} to {payment.status}")
             status = payment.status
+
+
+def _check_saga_history(world: "World", saga: PaymentSaga) -> None:
+    """Neither a saga nor one of its steps goes backwards."""
+    stage, steps = SagaStatus.RUNNING, dict.fromkeys(saga.steps, StepStatus.PENDING)
+    state: Any = None
+    for event in world.system.applications.sagas.history(saga.id):
+        state = event.mutate(state)
+        is_next = state.stage is stage or state.stage in SAGA_NEXT.get(stage, set())
+        require(is_next, f"the saga went from {stage} to {state.stage}")
+        stage = state.stage
+        for step, earlier in steps.items():
+            later = state.steps[step].status
+            is_forward = STEP_ORDER.index(later) >= STEP_ORDER.index(earlier)
+            require(is_forward, f"the step {step} went from {earlier} to {later}")
+            steps[step] = later
 
 
 def _check_compensations(world: "World", saga: PaymentSaga) -> None:
@@ -262,11 +316,16 @@ def _check_views(world: "World", payment: Payment, saga: PaymentSaga) -> None:
     require(status == saga.status, f"the view shows a {status} saga, it is {saga.status}")
 
 
+def _deed(report: GatewayReport) -> tuple[object, ...]:
+    """What two notifications have in common when they tell the same of the same."""
+    return (report.identity, report.amount, report.cart_id, report.previous_ref)
+
+
 def _check_incidents(world: "World") -> None:
     apps = world.system.applications
     doubts = [e for e in apps.sagas.all() if isinstance(e, PaymentSaga.ReportDoubted)]
     incidents = [e for e in apps.operations.all() if isinstance(e, SecurityIncident.Recorded)]
     require(len(doubts) == len(incidents), "a doubt without a security event")
-    doubted = {doubt.report for doubt in doubts}
-    missing = [report for report in world.forged if report not in doubted]
+    doubted = {_deed(doubt.report) for doubt in doubts}
+    missing = [report for report in world.forged if _deed(report) not in doubted]
     require(not missing, f"a forged report was not doubted: {missing}")

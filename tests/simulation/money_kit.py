@@ -1,11 +1,12 @@
 """Payments in the states that money tests begin with, and what such tests look at."""
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
 from application.payment_gateway import Refusal, Refused, Unknown
-from domain.gateway_report import GatewayReport, TransactionKind
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import Money, money
 from domain.saga_steps import SagaStatus
 from system.testing import SystemUnderTest
@@ -47,6 +48,22 @@ def paid(
 
 def authorized(s: SystemUnderTest) -> UUID:
     return paid(s, "manual")
+
+
+def follow(
+    s: SystemUnderTest, parent: GatewayReport, kind: TransactionKind, amount: Money
+) -> GatewayReport:
+    """The gateway's books get a transaction that follows another one; nobody is told."""
+    report = replace(
+        parent,
+        transaction_ref=f"TST{9000 + len(s.gateway.transactions)}",
+        kind=kind,
+        status=TransactionStatus.AUTHORISED,
+        amount=amount,
+        previous_ref=parent.transaction_ref,
+    )
+    s.gateway.transactions[report.transaction_ref] = report
+    return report
 
 
 def moves(s: SystemUnderTest, kind: TransactionKind) -> list[GatewayReport]:

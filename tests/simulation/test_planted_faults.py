@@ -2,17 +2,21 @@
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from domain import belief
 from domain.belief import Judgement, Verdict
+from domain.errors import InvalidTransition
 from domain.gateway_report import GatewayReport
+from domain.money import Money
 from domain.payment import ALLOWED, Payment
 from domain.payment_saga import Call, PaymentSaga
 from domain.payment_terms import PaymentStatus
 from domain.saga_calls import SagaCalls
 from domain.saga_compensation import SagaCompensation
+from domain.saga_decider import SagaDecider
 from domain.saga_hearing import SagaHearing
 from domain.saga_money import SagaMoney
 from domain.saga_steps import Deadline, Step
@@ -134,6 +138,82 @@ def test_steps_undone_in_another_order_are_seen(monkeypatch: pytest.MonkeyPatch)
 
     assert failure is not None
     assert "undone in the wrong order" in failure.what
+
+
+def test_what_the_gateway_loses_sight_of_is_seen_when_it_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(SagaCalls, "look_again", lambda self, call: None)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "the gateway keeps" in failure.what
+
+
+def test_a_capture_in_the_dashboard_that_is_not_reckoned_with_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(PaymentSaga, "take", lambda self, transaction_ref, amount: None)
+
+    assert first_failure() is not None
+
+
+def test_a_strange_previous_reference_that_is_believed_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(belief, "_is_link_right", lambda report, expected: True)
+
+    assert first_failure() is not None
+
+
+def test_a_repeated_command_that_is_refused_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = Payment.cancel
+
+    def refuses_repetitions(self: Payment, reason: str) -> None:
+        if self.status is PaymentStatus.CANCELLED:
+            raise InvalidTransition("cancelled", self.status, ALLOWED["cancelled"])
+        honest(self, reason)
+
+    monkeypatch.setattr(Payment, "cancel", refuses_repetitions)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "had been obeyed was refused" in failure.what
+
+
+def test_a_repeated_command_that_moves_money_again_is_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def asks_again(self: Payment, refund_id: UUID, amount: Money, reason: str | None) -> None:
+        asked = {"refund_id": refund_id, "amount": amount, "reason": reason}
+        self._require("refunded")
+        self._require_refundable(amount)
+        self.trigger_event(self.RefundRequested, **asked)
+
+    monkeypatch.setattr(Payment, "request_refund", asks_again)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "repeated command" in failure.what or "had been obeyed" in failure.what
+
+
+def test_a_step_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = SagaDecider.refund_requested
+
+    def starts_again(self: SagaDecider, refund_id: UUID, amount: Money) -> None:
+        self._trigger(PaymentSaga.StepStarted, step=Step.SETTLE)
+        self._trigger(PaymentSaga.StepSucceeded, step=Step.SETTLE)
+        honest(self, refund_id, amount)
+
+    monkeypatch.setattr(SagaDecider, "refund_requested", starts_again)
+
+    failure = first_failure()
+
+    assert failure is not None
+    assert "went from" in failure.what
 
 
 def test_a_status_that_goes_backwards_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,35 +1,30 @@
 """One simulated run: the whole system in one thread, in a random order, among faults."""
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
-from decimal import Decimal
 from functools import cache, partial
 from itertools import count
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.persistence import IntegrityError
 
 from application.event_log import EventLog, Work
 from application.payment_gateway import NotAttempted
-from domain.errors import DomainError, InvalidTransition
 from domain.event import PaySagaAggregate
 from domain.gateway_report import (
     GatewayReport,
     TransactionKind,
-    TransactionStatus,
     payment_id_of,
 )
-from domain.money import Money, minor_units, money
-from domain.payment import Payment
 from system.followers.base import BatchFollower
 from system.following import Following
 from system.testing import SystemUnderTest
 from tests.simulation import faults
-from tests.simulation.contract_kit import AGREED, agree_without_instalments
+from tests.simulation.contract_kit import agree_without_instalments
 from tests.simulation.faults import ProcessDied
 from tests.simulation.invariants import (
     Broken,
@@ -53,12 +48,11 @@ SALES = {TransactionKind.SALE, TransactionKind.AUTHORIZATION, TransactionKind.CA
 REPLAYED_EVERY = 9
 """So often what was recorded is compared with its replay: each time would take too long."""
 Check = Callable[[EventLog[Any], Iterable[PaySagaAggregate]], None]
+LONGEST_JUMP = timedelta(seconds=100)
 NOBODY_WAITS = timedelta(seconds=1)
-ON_ANY_PAGE = "_any_page"
-"""How the names of actions end that may concern a page opened earlier."""
 
 
-class World:
+class World(ABC):
     """Runs a script. `order` decides who is next wherever several could be."""
 
     def __init__(self, seed: int) -> None:
@@ -71,11 +65,13 @@ class World:
         self.gateway.tells_of_follow_ups = self.order.random() < 0.5
         self.followings = self._followings()
         self.ids: dict[int, UUID] = {}
-        self.commands: dict[UUID, Callable[[], None]] = {}
         self.mail: list[tuple[datetime, GatewayReport]] = []
         self.post_faults: list[tuple[str, float]] = []
         self.forged: list[GatewayReport] = []
         self.dies_unclaimed = False
+        self.is_clock_put_back = False
+        self.untold: set[UUID] = set()
+        self.out_of_sight: set[UUID] = set()
         self.at_work: UUID | None = None
         agree_without_instalments(self.system)
 
@@ -125,6 +121,10 @@ class World:
             Following(f.follower, f.leader, batch_size=self.order.choice((1, 1, 2, 3, 200)))
             for f in self.system.followings
         ]
+
+    @abstractmethod
+    def act(self, action: Action) -> None:
+        """Does what an action says, if it makes sense by now."""
 
     # Time
 
@@ -221,6 +221,9 @@ class World:
             if self.dies_unclaimed:
                 self.dies_unclaimed = False
                 raise ProcessDied
+            if self.is_clock_put_back:
+                self.is_clock_put_back = False
+                self.system.clock.jump_back(self.order.random() * LONGEST_JUMP)
             self.system.handlers[item.kind](item)
         except ProcessDied:
             self.system.agenda.put_back(item, self.now + LEASE, was_begun=True)
@@ -271,7 +274,7 @@ class World:
         """A callback comes, rightly signed, that is not true."""
         forged = faults.garbled(report, how)
         if forged is not None and forged != report:
-            if report.kind in SALES:
+            if report.kind in SALES and how != "refusal":
                 self.forged.append(forged)
             self.system.receive(forged)
 
@@ -279,9 +282,34 @@ class World:
         """True for a callback that tells what the gateway is going to be asked about anyway."""
         payment_id = payment_id_of(report.cart_id)
         assert payment_id is not None
-        if report.previous_ref is None:
-            return self._is_watched(payment_id)
-        return not faults.is_done_in_dashboard(report)
+        if report.previous_ref is None and not self._is_watched(payment_id):
+            return False
+        return not faults.is_done_in_dashboard(report) and self._leave_untold(payment_id)
+
+    def _leave_untold(self, payment_id: UUID) -> bool:
+        """Loses a callback, unless the gateway has lost sight of the payment, too: nobody could
+        tell then what became of it."""
+        if payment_id in self.out_of_sight:
+            return False
+        self.untold.add(payment_id)
+        return True
+
+    def lose_sight(self, payment_id: UUID, duration: timedelta) -> None:
+        """The gateway's queries find nothing of a payment for a while, though it has told us of
+        all that happened. What we asked for ourselves is always found until it has been shown:
+        its absence is the proof that it never happened."""
+        if payment_id in self.untold:
+            return
+        self.out_of_sight.add(payment_id)
+
+        def is_meant(report: GatewayReport) -> bool:
+            if payment_id_of(report.cart_id) != payment_id:
+                return False
+            asked = self.system.saga(payment_id).calls.values()
+            is_shown = any(call.transaction_ref == report.transaction_ref for call in asked)
+            return is_shown or report.cart_id[37] == "a"
+
+        self.gateway.hide(is_meant, duration)
 
     def _is_watched(self, payment_id: UUID) -> bool:
         """True for every page of a payment that has one to show, until late results are known."""
@@ -297,176 +325,3 @@ class World:
         self.order.shuffle(due)
         for report in due:
             self.system.receive(report)
-
-    # What people do
-
-    def act(self, action: Action) -> None:
-        """Does what an action says, if it makes sense by now."""
-        if action.kind == "create":
-            self._create(action)
-        elif action.kind == "gateway":
-            faults.GATEWAY[action.how](self, action)
-        elif action.payment in self.ids:
-            try:
-                self._do(action, self.ids[action.payment])
-            except DomainError as refusal:
-                self._check_refusal(refusal, action)
-            except (AggregateNotFoundError, LookupError, ValueError):
-                return
-
-    def _check_refusal(self, refusal: DomainError, action: Action) -> None:
-        if isinstance(refusal, InvalidTransition):
-            status = self.system.payment(self.ids[action.payment]).status
-            if refusal.current_status != status or status in refusal.allowed_statuses:
-                raise Broken(f"a refusal speaks of the wrong statuses: {refusal}")
-
-    def _create(self, action: Action) -> None:
-        currency, capture, told = action.how.split()
-        decimals = minor_units(currency)
-        amount = Decimal(1 + int(action.share * 9999)).scaleb(-decimals)
-        self.ids[action.payment] = self.system.create_payment(
-            str(amount),
-            currency,
-            "Tea",
-            capture_method=capture,
-            callback_url="https://merchant.example.com/told" if told == "told" else None,
-            contract_id=AGREED,
-        )
-
-    def _do(self, action: Action, payment_id: UUID) -> None:
-        if faults.strike(self, action, payment_id):
-            return
-        doing = getattr(self, f"_do_{action.kind.removesuffix(ON_ANY_PAGE)}")
-        doing(payment_id, action)
-
-    def _command(self, payment_id: UUID, command: Callable[[], None]) -> None:
-        self.commands[payment_id] = command
-        command()
-
-    def _do_cancel(self, payment_id: UUID, action: Action) -> None:
-        self._command(payment_id, lambda: self.system.cancel_payment(payment_id))
-
-    def _do_capture(self, payment_id: UUID, action: Action) -> None:
-        self._command(payment_id, lambda: self.system.capture_payment(payment_id))
-
-    def _do_capture_part(self, payment_id: UUID, action: Action) -> None:
-        amount = part(self.system.payment(payment_id).amount, action.share)
-        self._command(payment_id, lambda: self.system.capture_payment(payment_id, amount))
-
-    def _do_refund(self, payment_id: UUID, action: Action) -> None:
-        amount = self.system.payment(payment_id).amount_refundable
-        self._refund(payment_id, amount if amount.amount else None)
-
-    def _do_refund_part(self, payment_id: UUID, action: Action) -> None:
-        self._refund(payment_id, part(self.system.payment(payment_id).amount, action.share))
-
-    def _do_refund_same(self, payment_id: UUID, action: Action) -> None:
-        for _ in range(2):
-            self._refund(payment_id, part(self.system.payment(payment_id).amount, action.share / 2))
-
-    def _refund(self, payment_id: UUID, amount: Money | None) -> None:
-        refund_id = self.system.refund_payment(payment_id, amount)
-
-        def again() -> None:
-            with self.system.acting("test"):
-                self.system.applications.payments.refund(payment_id, refund_id, amount, None)
-
-        self.commands[payment_id] = again
-
-    def _do_again(self, payment_id: UUID, action: Action) -> None:
-        """The newest command comes once more; that must change nothing unless it was refused."""
-        if payment_id in self.commands:
-            self.commands[payment_id]()
-
-    def _do_retry(self, payment_id: UUID, action: Action) -> None:
-        self.system.retry(payment_id)
-
-    def _do_compensate(self, payment_id: UUID, action: Action) -> None:
-        self.system.compensate(payment_id)
-
-    def _do_come_back(self, payment_id: UUID, action: Action) -> None:
-        self.system.come_back(payment_id)
-
-    def _do_replay_webhook(self, payment_id: UUID, action: Action) -> None:
-        rows = self.system.persistence.tables.rows["view_webhooks"]
-        known = [id for (id,), row in rows.items() if row["payment_id"] == payment_id]
-        if known:
-            self.system.replay_webhook(known[int(action.share * len(known))])
-
-    # What customers and the gateway's people do
-
-    def _use(self, doing: Callable[..., None], action: Action, payment_id: UUID) -> None:
-        """A customer does something on the newest page, or on any of them. The callback gets
-        lost if the page is known to be watched; otherwise somebody is told."""
-        pages = self.gateway.pages_of(payment_id)
-        is_any = action.kind.endswith(ON_ANY_PAGE)
-        ref = pages[int(action.share * len(pages)) if is_any else -1].transaction_ref
-        silently = action.how == "silently" and self._is_watched(payment_id)
-        doing(payment_id, silently=silently, transaction_ref=ref)
-
-    def _do_pay(self, payment_id: UUID, action: Action) -> None:
-        self._use(self.gateway.pay, action, payment_id)
-
-    def _do_decline(self, payment_id: UUID, action: Action) -> None:
-        self._use(self.gateway.decline, action, payment_id)
-
-    def _do_cancel_page(self, payment_id: UUID, action: Action) -> None:
-        self._use(self.gateway.cancel, action, payment_id)
-
-    def _do_hold(self, payment_id: UUID, action: Action) -> None:
-        self._use(self.gateway.hold, action, payment_id)
-
-    def _do_defer(self, payment_id: UUID, action: Action) -> None:
-        self._use(self.gateway.defer, action, payment_id)
-
-    def _do_release(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.release(payment_id, silently=action.how == "silently")
-
-    def _do_release_part(self, payment_id: UUID, action: Action) -> None:
-        amount = part(self.system.payment(payment_id).amount, action.share)
-        self.gateway.release(payment_id, amount, silently=action.how == "silently")
-
-    def _do_settle_deferred(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.settle_deferred(payment_id, silently=action.how == "silently")
-
-    def _do_expire_deferred(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.expire_deferred(payment_id, silently=action.how == "silently")
-
-    def _do_dashboard_refund(self, payment_id: UUID, action: Action) -> None:
-        amount = self.system.payment(payment_id).amount
-        self.gateway.refund_in_dashboard(payment_id, part(amount, action.share))
-
-    def _do_dashboard_void(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.void_in_dashboard(payment_id, self.system.payment(payment_id).amount)
-
-    def _do_dashboard_void_part(self, payment_id: UUID, action: Action) -> None:
-        amount = self.system.payment(payment_id).amount
-        self.gateway.void_in_dashboard(payment_id, part(amount, action.share))
-
-    def _do_lapse(self, payment_id: UUID, action: Action) -> None:
-        self.gateway.lapse(payment_id)
-
-    def _do_approve(self, payment_id: UUID, action: Action) -> None:
-        self._decide(payment_id, action, is_done=True)
-
-    def _do_disapprove(self, payment_id: UUID, action: Action) -> None:
-        self._decide(payment_id, action, is_done=False)
-
-    def _decide(self, payment_id: UUID, action: Action, *, is_done: bool) -> None:
-        for report in self.gateway.of(payment_id):
-            is_pending = report.status is TransactionStatus.PENDING
-            if is_pending and report.kind is not TransactionKind.PAYMENT_REQUEST:
-                silently = action.how == "silently"
-                self.gateway.decide(report.transaction_ref, is_done=is_done, silently=silently)
-
-
-def part(whole: Money, share: float) -> Money:
-    """A part of an amount, at least one minor unit."""
-    step = Decimal(1).scaleb(-minor_units(whole.currency.code))
-    amount = (whole.amount * Decimal(str(share))).quantize(step)
-    return money(max(amount, step), whole.currency.code)
-
-
-def payments(world: World) -> list[Payment]:
-    """All payments of a world as they are now."""
-    return [world.system.payment(payment_id) for payment_id in world.ids.values()]

@@ -91,8 +91,58 @@ def test_an_authorization_is_believed_where_one_was_asked_for_and_nowhere_else()
     assert judge(authorization, EXPECTED).verdict is Verdict.DOUBTED
 
 
+def test_an_authorised_hold_is_held_until_the_capture_that_brings_its_money() -> None:
+    lifted = report(kind=TransactionKind.AUTHORIZATION)
+    asked = replace(EXPECTED, is_verified=True)
+    assert judge(lifted, asked).verdict is Verdict.HELD
+    assert judge(replace(lifted, amount=money("9.00", "SAR")), asked).verdict is Verdict.DOUBTED
+    settled = replace(asked, settled_refs={PAGE_REF})
+    assert judge(lifted, settled).verdict is Verdict.IRRELEVANT
+
+
 def test_a_sale_where_only_an_authorization_was_asked_for_is_doubted() -> None:
     assert judge(report(), AUTHORIZES).verdict is Verdict.DOUBTED
+
+
+def test_a_sale_that_follows_where_an_authorization_was_asked_for_is_believed() -> None:
+    follower = report(transaction_ref="TST0000000000009", previous_ref=PAGE_REF)
+    assert judge(follower, AUTHORIZES).verdict is Verdict.PAID
+
+
+def test_a_capture_in_part_that_is_called_a_sale_is_believed_of_the_gateway_itself() -> None:
+    nine = money("9.00", "SAR")
+    part = report(transaction_ref="TST0000000000009", previous_ref=PAGE_REF, amount=nine)
+    known = replace(AUTHORIZES, known={PAGE_REF: SAR_10})
+    assert judge(part, replace(known, is_verified=True)).verdict is Verdict.PAID
+    assert judge(part, known).verdict is Verdict.DOUBTED
+
+
+def test_a_refusal_of_other_money_is_doubted() -> None:
+    declined = {"status": TransactionStatus.DECLINED}
+    assert verdict(**declined, amount=money("99.00", "SAR")) is Verdict.DOUBTED
+    assert verdict(**declined, amount=money("10.00", "AED")) is Verdict.DOUBTED
+    assert verdict(**declined, amount=SAR_10 * 0) is Verdict.REFUSED
+    assert verdict(**declined, amount=None) is Verdict.REFUSED
+
+
+@pytest.mark.parametrize("expected", [EXPECTED, AUTHORIZES], ids=["sale", "authorization"])
+@pytest.mark.parametrize("kind", TransactionKind)
+def test_only_what_can_be_the_page_itself_refuses_a_payment(
+    kind: TransactionKind, expected: Expectation
+) -> None:
+    declined = report(kind=kind, status=TransactionStatus.DECLINED)
+    is_page = kind in {
+        TransactionKind.SALE,
+        TransactionKind.AUTHORIZATION,
+        TransactionKind.PAYMENT_REQUEST,
+    }
+    assert (judge(declined, expected).verdict is Verdict.REFUSED) == is_page
+
+
+def test_what_followed_a_page_and_failed_leaves_the_page_as_it_was() -> None:
+    failed = {"transaction_ref": "TST0000000000009", "previous_ref": PAGE_REF}
+    assert verdict(**failed, status=TransactionStatus.ERROR) is Verdict.IRRELEVANT
+    assert verdict(**failed, status=TransactionStatus.EXPIRED) is Verdict.REFUSED
 
 
 def test_an_authorization_of_other_money_is_doubted() -> None:

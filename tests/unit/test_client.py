@@ -14,7 +14,13 @@ from uuid import UUID
 
 import pytest
 
-from interface.client import ApiError, Client, ServiceUnreachable
+from interface.client import (
+    ATTEMPTS_MAX,
+    REOPENINGS_MAX,
+    ApiError,
+    Client,
+    ServiceUnreachable,
+)
 
 PAYMENT = {
     "paymentId": "11111111-1111-4111-8111-111111111111",
@@ -183,3 +189,61 @@ def test_pages_are_read_as_they_are_asked_for() -> None:
         next(found)
         assert len(service.answers) == 1, "the second page was not asked for yet"
         assert len(list(found)) == 2
+
+
+def message(position: int) -> bytes:
+    return b'id: %d\nevent: x\ndata: {"position":%d}\n\n' % (position, position)
+
+
+class Feed:
+    """Serves streams one after the other: what each sends before it breaks off; None: a 503."""
+
+    def __init__(self, *streams: bytes | None) -> None:
+        self.asked: list[str] = []
+        self.slept: list[float] = []
+        pieces, feed = list(streams), self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                feed.asked.append(self.path)
+                piece = pieces.pop(0) if pieces else None
+                self.send_response(503 if piece is None else 200)
+                self.end_headers()
+                self.wfile.write(piece or b"{}")
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Keeps quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+        self.client = Client(
+            f"http://127.0.0.1:{self._server.server_port}", "secret", sleep=self.slept.append
+        )
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_a_stream_that_breaks_off_goes_on_behind_the_last_event() -> None:
+    begin = b"retry: 1000\nid: 7\n\n: alive\n\n"
+    feed = Feed(begin, None, message(8) + message(9) + b"id: 10\nda", message(10), None)
+    stream = feed.client.stream({"type": "x"})
+    assert [json.loads(next(stream))["position"] for _ in range(3)] == [8, 9, 10]
+    feed.close()
+    begun = "/v1/events/stream?type=x"
+    assert feed.asked == [begun, f"{begun}&after=7", f"{begun}&after=7", f"{begun}&after=9"]
+
+
+def test_a_stream_is_given_up_after_many_attempts_and_one_that_never_was_after_few() -> None:
+    feed = Feed(message(1))
+    stream = feed.client.stream(after=0)
+    assert json.loads(next(stream)) == {"position": 1}
+    with pytest.raises(ApiError):
+        next(stream)
+    assert len(feed.asked) == 1 + REOPENINGS_MAX
+    assert 30 < sum(feed.slept) < 60
+    with pytest.raises(ApiError):
+        next(feed.client.stream(after=0))
+    assert len(feed.asked) == 1 + REOPENINGS_MAX + ATTEMPTS_MAX
+    feed.close()

@@ -35,7 +35,10 @@ ADDRESS = re.compile(r"[a-z]+:")
 FOLDERS = r"(?:domain|application(?!/(?:json|problem))|system|interface|tests|docs)"
 SOURCE_FILE = re.compile(rf"(?<![\w./-]){FOLDERS}/[\w./*-]*")
 SOURCE_NAME = re.compile(rf"(?<![\w./]){FOLDERS}\.\w[\w.]*")
-COMMAND = re.compile(r"\bpaysaga ([a-z]+)(?: ([a-z]+)\b)?")
+COMMAND = re.compile(r"\bpaysaga ([a-z][a-z-]*)(?: ([a-z][a-z-]*)\b)?")
+COMMAND_WITH_OPTIONS = re.compile(
+    r"\bpaysaga ([a-z][a-z-]*(?: [a-z][a-z-]*\b)?)([^\n|;&`]*--[^\n|;&`]*)"
+)
 TARGET = re.compile(r"^\$? ?make ([a-z-]+)", re.MULTILINE)
 SETTING = re.compile(rf"\b{PREFIX}[A-Z_]*[A-Z]\b(?!_?\*)")
 EVENT_TYPE = re.compile(
@@ -133,6 +136,26 @@ def test_every_command_that_is_named_exists(page: Path) -> None:
         assert command is not None, f"there is no command `paysaga {first}`"
         if isinstance(command, click.Group) and second:
             assert second in command.commands, f"there is no command `paysaga {first} {second}`"
+
+
+@every_page
+def test_every_option_of_a_command_exists(page: Path) -> None:
+    for words, options in COMMAND_WITH_OPTIONS.findall(all_code(page)):
+        known = {name for each in commands_of(words.split()) for name in each.opts}
+        for option in re.findall(r"--[a-z][a-z-]*", options):
+            assert option in known | {"--help"}, f"`paysaga {words}` has no {option}"
+
+
+def commands_of(words: list[str]) -> list[click.Parameter]:
+    """The parameters of the command that these words begin with."""
+    command: click.Command = program
+    for word in words:
+        if not isinstance(command, click.Group):
+            break
+        found = command.get_command(click.Context(command), word)
+        assert found is not None, f"there is no command `paysaga {' '.join(words)}`"
+        command = found
+    return command.params
 
 
 @every_page

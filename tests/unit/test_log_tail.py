@@ -39,17 +39,17 @@ def append(recorder: CountingRecorder, events: int) -> None:
 
 def test_what_one_follower_has_read_the_others_do_not_read_again() -> None:
     tail, recorder = log_of(5)
-    pages = [[n.id for n in tail.after(position, 10)] for position in (0, 0, 3)]
+    pages = [[n.id for n in tail.after(position, 10, None)] for position in (0, 0, 3)]
     assert pages == [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [4, 5]]
     assert recorder.reads == 1
 
 
 def test_news_behind_the_page_are_read() -> None:
     tail, recorder = log_of(2)
-    assert len(tail.after(0, 10)) == 2
-    assert tail.after(2, 10) == []
+    assert len(tail.after(0, 10, None)) == 2
+    assert tail.after(2, 10, None) == []
     append(recorder, 1)
-    assert [n.id for n in tail.after(2, 10)] == [3]
+    assert [n.id for n in tail.after(2, 10, None)] == [3]
 
 
 @given(
@@ -63,7 +63,7 @@ def test_each_follower_sees_every_event_once_and_in_order(
     for follower, limit, new in steps:
         append(recorder, new)
         position = seen[follower][-1] if seen[follower] else 0
-        page = [n.id for n in tail.after(position, limit)]
+        page = [n.id for n in tail.after(position, limit, None)]
         assert len(page) <= limit
         assert page or position == recorder.max_notification_id()
         seen[follower] += page

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import iso4217
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +25,13 @@ DECIMALS = {
 @pytest.mark.parametrize(("currency", "decimals"), DECIMALS.items())
 def test_a_currency_has_the_decimals_that_iso_4217_gives_it(currency: str, decimals: int) -> None:
     assert minor_units(currency) == decimals
+
+
+@pytest.mark.parametrize("currency", [c for c in iso4217.Currency if c.exponent is not None])
+def test_every_currency_that_has_a_minor_unit_can_be_paid_in(currency: iso4217.Currency) -> None:
+    made = money("1", currency.code)
+    assert made.currency.code == currency.code
+    assert minor_units(currency.code) == currency.exponent
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,20 @@ def test_a_capture_that_is_under_way_is_not_asked_for_twice() -> None:
     assert sum(isinstance(e, Payment.CaptureRequested) for e in payment.pending_events) == 1
 
 
+def test_a_capture_asked_for_again_changes_nothing_even_after_the_refund() -> None:
+    payment = initiated(capture_method="manual")
+    with at():
+        payment.process(PAGE_REF, "paytabs", None, NOW)
+        payment.complete(SAR_10, report(), NOW)
+        payment.request_capture(SAR_10)
+        payment.request_refund(REFUNDS[0], SAR_10, None)
+        payment.refund(REFUNDS[0], "TST9")
+        payment.request_capture(SAR_10)
+        with pytest.raises(InvalidTransition):
+            payment.request_capture(money("3.33", "SAR"))
+    assert not any(isinstance(e, Payment.CaptureRequested) for e in payment.pending_events)
+
+
 def test_another_capture_has_to_wait_for_the_first() -> None:
     payment = authorized()
     with at():

@@ -5,6 +5,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,12 +25,13 @@ from application.payment_gateway import (
     Succeeded,
     Unknown,
 )
+from domain.event import EventContext, Metadata, acting
 from domain.money import money
 from interface.paytabs import PayTabsClient, PayTabsConfig
 
 EXAMPLES = Path(__file__).parent / "paytabs_answers"
 KEY = "SABCDEFGH1-JKLMNPQRS2-TUVWXYZ345"
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PAGE = PageRequest(
     cart_id="CART-77-a1",
     amount=money("149.50", "SAR"),
@@ -181,15 +183,10 @@ def test_a_netrc_entry_does_not_replace_the_key(
 
 def test_the_trace_goes_along_when_there_is_one(gateway: Gateway) -> None:
     gateway.answers("page_created")
-    gateway.client().open_page(replace(PAGE, trace_parent=TRACE))
-    assert gateway.received[0].headers["traceparent"] == TRACE
-
-
-def test_a_trace_that_is_none_is_left_out(gateway: Gateway) -> None:
-    gateway.answers("page_created")
-    gateway.client().open_page(replace(PAGE, trace_parent="x\r\nEvil: yes"))
-    assert "traceparent" not in gateway.received[0].headers
-    assert "Evil" not in gateway.received[0].headers
+    metadata = Metadata("c-1", trace_id=TRACE_ID, span_id=SPAN_ID)
+    with acting(EventContext(metadata, datetime.now(UTC))):
+        gateway.client().open_page(PAGE)
+    assert gateway.received[0].headers["traceparent"] == f"00-{TRACE_ID}-{SPAN_ID}-01"
 
 
 @pytest.mark.parametrize(

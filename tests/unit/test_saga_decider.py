@@ -112,6 +112,30 @@ def test_a_saga_that_hears_the_merchant_was_told_before_the_payment_completed_st
     assert decider.saga.status == "completed"
 
 
+def test_a_saga_that_hears_the_merchant_was_told_of_a_cancel_first_never_completes() -> None:
+    decider = waiting()
+    with at():
+        decider.notified(UUID(int=1), report())
+        decider.merchant_told(is_closed=True)
+        decider.notified(UUID(int=2), report())
+        assert decider.saga.status == "compensating"
+        decider.payment_closed("requested", is_told=True)
+    kinds = [type(event) for event in decider.saga.pending_events]
+    assert PaymentSaga.Completed not in kinds
+    assert kinds.count(PaymentSaga.CompensationStarted) == 1
+
+
+def test_a_saga_does_not_complete_before_its_payment_has_taken_the_money() -> None:
+    decider = waiting()
+    with at():
+        decider.notified(UUID(int=1), report())
+        decider.merchant_told()
+        decider.notified(UUID(int=2), report())
+        assert decider.saga.status == "running"
+        decider.payment_completed(is_told=True)
+    assert decider.saga.status == "completed"
+
+
 def test_a_client_that_cancels_twice_compensates_once() -> None:
     decider = waiting()
     with at():

@@ -1,5 +1,7 @@
 """Wrong settings stop the start, each with one line that names it."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from interface.settings import InvalidSettings, load_settings
@@ -48,3 +50,38 @@ def test_good_addresses_are_taken_without_the_slash_at_the_end(
     settings = load_settings()
     assert settings.base_url == "https://pay.example.com"
     assert settings.gateway_url == "http://127.0.0.1:8090"
+
+
+SOON = "288@2026-11-23T06:00:00Z"
+
+
+def test_a_hurried_clock_shows_its_moment_and_goes_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAYSAGA_DEVELOPMENT_CLOCK", SOON)
+    clock = load_settings().clock
+    before = datetime.now(UTC)
+    shown = clock.now()
+    after = datetime.now(UTC)
+    since = datetime(2026, 11, 23, 6, tzinfo=UTC)
+    assert since + (before - since) * 288 <= shown <= since + (after - since) * 288
+    assert clock.speed == 288
+
+
+@pytest.mark.parametrize("gateway", ["PAYTABS_REGION=SAU", "PAYTABS_BASE_URL=https://paytabs.test"])
+def test_a_hurried_clock_is_refused_beside_a_real_gateway(
+    monkeypatch: pytest.MonkeyPatch, gateway: str
+) -> None:
+    monkeypatch.setenv("PAYSAGA_DEVELOPMENT_CLOCK", SOON)
+    monkeypatch.setenv(*f"PAYSAGA_{gateway}".split("=", 1))
+    with pytest.raises(InvalidSettings) as refusal:
+        load_settings()
+    [line] = refusal.value.problems
+    assert line.startswith(f"PAYSAGA_DEVELOPMENT_CLOCK: '{SOON}' is wrong: it is refused")
+
+
+@pytest.mark.parametrize("value", ["", "fast", "60", "60@noon", "0@2026-11-23", "1001@2026-11-23"])
+def test_a_clock_that_makes_no_sense_is_refused(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("PAYSAGA_DEVELOPMENT_CLOCK", value)
+    with pytest.raises(InvalidSettings, match="PAYSAGA_DEVELOPMENT_CLOCK"):
+        load_settings()

@@ -1,0 +1,118 @@
+"""`ReplayCheck` sees whatever a read model shows that the events do not say, in every view."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from system.persistence.tables import TABLES
+from system.replay_check import Difference, ReplayCheck
+from tests.integration.history_kit import forget, happen, live_projections, views
+from tests.integration.journal_kit import Books, books
+from tests.integration.test_rebuild_any_history import A_FULL_HISTORY
+
+SPOILT = {
+    "uuid": "gen_random_uuid()",
+    "text": "coalesce({0}, '') || '!'",
+    "jsonb": """'"spoilt"'""",
+    "numeric": "coalesce({0}, 0) + 1",
+    "integer": "coalesce({0}, 0) + 1",
+    "boolean": "NOT {0}",
+    "timestamptz": "coalesce({0}, now()) - interval '1 day'",
+}
+"""Another value for a column of each type."""
+
+
+@pytest.fixture(scope="module")
+def shared(postgres_server: Any) -> Iterator[Books]:
+    """One database with a history that leaves something in every view."""
+    name = f"replay_check_{uuid4().hex}"
+    with books(postgres_server.ensure_database(name)) as kept:
+        forget(kept)
+        happen(kept, A_FULL_HISTORY)
+        for following in live_projections(kept, 1000):
+            while following.advance():
+                continue
+        yield kept
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("system.replay_check.SECOND_LOOKS", 0)
+
+
+EVERY_VIEW = (
+    *("view_payments", "view_refunds", "view_sagas", "view_webhooks", "view_confirmations"),
+    *("view_contracts", "view_earnings"),
+)
+
+
+def found_after(kept: Books, statement: str) -> list[Difference]:
+    """What is found after a statement, which is then undone."""
+    tables = views(kept)
+    for table in tables:
+        kept.query(f"CREATE TABLE kept_{table} AS TABLE {table}")
+    try:
+        kept.query(statement)
+        return list(ReplayCheck(kept.persistence, kept.applications).run())
+    finally:
+        for table in tables:
+            kept.query(f"DELETE FROM {table}")
+            kept.query(f"INSERT INTO {table} TABLE kept_{table}")
+            kept.query(f"DROP TABLE kept_{table}")
+
+
+def first_key(kept: Books, table: str) -> tuple[str, str]:
+    name = TABLES[table].key[0]
+    return name, str(kept.query(f"SELECT {name} AS key FROM {table} ORDER BY 1")[0]["key"])
+
+
+def test_every_view_is_checked(shared: Books) -> None:
+    assert sorted(views(shared)) == sorted(EVERY_VIEW)
+    assert list(ReplayCheck(shared.persistence, shared.applications).run()) == []
+
+
+COLUMNS = [
+    (table, column)
+    for table in EVERY_VIEW
+    for column in TABLES[table].columns
+    if column not in TABLES[table].key
+]
+
+
+@pytest.mark.parametrize(("table", "column"), COLUMNS)
+def test_a_spoilt_column_is_named(shared: Books, table: str, column: str) -> None:
+    name, key = first_key(shared, table)
+    value = SPOILT[TABLES[table].columns[column].split()[0]].format(column)
+    found = found_after(shared, f"UPDATE {table} SET {column} = {value} WHERE {name} = '{key}'")
+    assert (table, key, column) in {(each.table, each.key, each.column) for each in found}
+
+
+@pytest.mark.parametrize("table", EVERY_VIEW)
+def test_a_missing_row_is_named(shared: Books, table: str) -> None:
+    name, key = first_key(shared, table)
+    found = found_after(shared, f"DELETE FROM {table} WHERE {name} = '{key}'")
+    assert Difference(table, key, None, None, key) in found
+
+
+@pytest.mark.parametrize("table", EVERY_VIEW)
+def test_a_row_too_many_is_seen(shared: Books, table: str) -> None:
+    name, key = first_key(shared, table)
+    others = ", ".join(column for column in TABLES[table].columns if column != name)
+    found = found_after(
+        shared,
+        f"INSERT INTO {table} ({name}, {others}) "
+        f"SELECT gen_random_uuid(), {others} FROM {table} WHERE {name} = '{key}'",
+    )
+    assert table in {each.table.split(",")[0] for each in found}
+
+
+def test_a_text_that_the_database_cannot_hold_is_no_difference(shared: Books) -> None:
+    shared.create_payment("Tea\x00 for two")
+    for following in live_projections(shared, 1000):
+        following.advance()
+    assert list(ReplayCheck(shared.persistence, shared.applications).run()) == []
