@@ -1,6 +1,6 @@
 """The log of what operators and auditors watch: security events, breakers, and commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -14,11 +14,12 @@ from application.ports import Clock, Ids, Persistence
 from domain.audit_entry import REFUSED, AuditEntry
 from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaySagaAggregate
+from domain.performance_metric import Figure, PerformanceMetric
 from domain.security_incident import SecurityIncident
 
 
 class Operations(EventLog[PaySagaAggregate]):
-    """Holds `SecurityIncident`, `Circuit` and `AuditEntry`."""
+    """Holds `SecurityIncident`, `Circuit`, `AuditEntry` and `PerformanceMetric`."""
 
     name = "Operations"
 
@@ -49,6 +50,14 @@ class Operations(EventLog[PaySagaAggregate]):
                 reason=reason,
             )
         )
+
+    def record_figures(self, figures: Iterable[Figure], window_ms: int) -> int:
+        """Records figures of a process in one transaction; returns how many."""
+        metrics = [
+            PerformanceMetric.record(self.ids.uuid(), figure, window_ms) for figure in figures
+        ]
+        self.record(*metrics)
+        return len(metrics)
 
     def latest_change(self, service_name: str) -> Circuit.Changed | None:
         """The change of a breaker that was recorded last, which says all about how it stands;

@@ -5,7 +5,13 @@ import atexit
 from flask import Response, g
 from flask_openapi3 import Info, OpenAPI
 
-from interface.bootstrap import build_applications, build_finder, open_persistence
+from interface.bootstrap import (
+    build_applications,
+    build_finder,
+    build_pulse,
+    open_persistence,
+    process_name,
+)
 from interface.settings import Settings
 from interface.web.answers import ProblemAnswer
 from interface.web.audit import audit_refusal
@@ -18,7 +24,7 @@ from interface.web.event_streams import EventStreams, Feed
 from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
-from interface.web.metrics import serve_metrics
+from interface.web.metrics import HttpFigures, serve_metrics
 from interface.web.notifications import notifications
 from interface.web.parked_events import parked_events
 from interface.web.payments import payments
@@ -101,7 +107,9 @@ def create_app(settings: Settings) -> PaySagaApp:
     for plain in (health, reference):
         app.register_blueprint(plain)
     context.listener.start()
+    context.pulse.start()
     atexit.register(context.listener.stop)
+    atexit.register(context.pulse.stop)
     return app
 
 
@@ -127,6 +135,14 @@ def _context(settings: Settings) -> WebContext:
         listener=listener,
         feed=feed,
         streams=EventStreams(feed, listener, settings.web_threads),
+        pulse=build_pulse(
+            settings,
+            persistence,
+            applications,
+            [HttpFigures()],
+            process=process_name(),
+            role="web",
+        ),
     )
 
 

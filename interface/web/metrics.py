@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
@@ -24,6 +25,7 @@ from psycopg import Error as DatabaseError
 
 from domain.circuit import CircuitStatus
 from domain.payment import Payment
+from domain.performance_metric import Figure
 from interface.roles.shared_metrics import FOLDER_VARIABLE
 from interface.web.context import WebContext
 from system.event_counts import BOUNDS, PARTIAL, EventCount
@@ -82,6 +84,40 @@ BREAKER_CALLS: Mapping[str, str] = {
     "slow": "slowCalls",
     "rejected": "rejectedRequests",
 }
+
+
+class HttpFigures:
+    """What this process answered within a window (`performance.metric`). It looks at the counts
+    that are kept anyway: no request pays for it."""
+
+    def __init__(self) -> None:
+        self._before = _answered()
+
+    def __call__(self, window: timedelta) -> Iterator[Figure]:
+        now = _answered()
+        requests, seconds, errors = (
+            after - before for after, before in zip(now, self._before, strict=True)
+        )
+        self._before = now
+        yield Figure("http.throughput", requests / window.total_seconds(), "requests/s")
+        if requests:
+            yield Figure("http.averageTime", 1000 * seconds / requests, "ms")
+        yield Figure("http.serverErrors", errors, "requests")
+
+
+def _answered() -> tuple[float, float, float]:
+    """Requests answered, the seconds that took, and answers of 500 and above."""
+    durations = [sample for metric in DURATION.collect() for sample in metric.samples]
+    answers = [sample for metric in REQUESTS.collect() for sample in metric.samples]
+    return (
+        sum(sample.value for sample in durations if sample.name.endswith("_count")),
+        sum(sample.value for sample in durations if sample.name.endswith("_sum")),
+        sum(
+            sample.value
+            for sample in answers
+            if sample.name.endswith("_total") and sample.labels["status"] >= "500"
+        ),
+    )
 
 
 def serve_metrics(app: Flask) -> None:
@@ -167,10 +203,14 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"paysaga_{name}", text, labels=labels)
 
 
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"paysaga_{name}", text, labels=labels)
+
+
 def _gauges(figures: FleetFigures) -> Iterator[Metric]:
     for gauges, rows in figures.gauges:
         for name, text in gauges.help.items():
-            family = _gauge(name, text, *gauges.labels)
+            family = (_counter if name.endswith("_total") else _gauge)(name, text, *gauges.labels)
             for row in rows:
                 family.add_metric([row[label] for label in gauges.labels], float(row[name]))
             yield family

@@ -87,7 +87,11 @@ CREATE_WORKERS = (
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)"
 )
-
+CREATE_PROCESSES = (
+    "CREATE TABLE IF NOT EXISTS processes (process text PRIMARY KEY, role text NOT NULL, "
+    "version text NOT NULL, started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL, "
+    "figures jsonb NOT NULL)"
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -290,6 +294,7 @@ class PostgresPersistence:
             connection.execute(CREATE_CLIENT_KEYS)
             connection.execute(CREATE_HEARTBEATS)
             connection.execute(CREATE_WORKERS)
+            connection.execute(CREATE_PROCESSES)
             connection.execute(CREATE_REQUEST_COUNTS)
             connection.execute(CREATE_API_KEYS)
             connection.execute(CREATE_INSTALLATION)
