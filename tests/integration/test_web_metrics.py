@@ -304,6 +304,7 @@ def test_a_query_that_takes_too_long_ends_and_the_rest_is_still_served(
     assert samples["paysaga_database_up", frozenset()] == 0
     served = {("method", "GET"), ("route", "/v1/payments"), ("status", "200")}
     assert samples["paysaga_http_requests_total", frozenset(served)] >= 1
+    monkeypatch.undo()
     assert value(own.url, "database_up") == 1
 
 
