@@ -241,7 +241,7 @@ def fleet_figures(conninfo: str, now: datetime) -> FleetFigures:
         return FleetFigures(
             gauges=[(each, _rows(connection, each.query)) for each in GAUGES],
             events=event_counts(connection, sorted(PAYSAGA.nodes)),
-            breakers=_breakers(connection, now),
+            breakers=breakers(connection, now),
         )
 
 
@@ -250,7 +250,7 @@ def _rows(connection: Connection[DictRow], query: str | SQL | Composed) -> list[
     return connection.execute(text).fetchall()
 
 
-def _breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:
+def breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:
     shown = connection.execute(
         "SELECT service_name, metrics, last_failure_time FROM breaker_metrics WHERE shown_at > %s"
         " ORDER BY service_name <> %s, service_name LIMIT 1000",

@@ -25,6 +25,7 @@ COMMANDS = {
     "replay": "replay",
     "privacy": "privacy",
     "doctor": "doctor",
+    "status": "status",
 }
 """Each command and the module of this package that has it under that name. A module is imported
 when its command is asked for, so that a quick command need not wait for all the others."""
