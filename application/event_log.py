@@ -58,6 +58,8 @@ class PlainEventStore(EventStore[UUID]):
     """An event store that only stores: followers hear of events from the log, and nobody looks at
     the recordings that the library would make of them."""
 
+    heard: Callable[[Sequence[DomainEventProtocol[UUID]]], None] | None = None
+    """Told of events once they are recorded, such as to log them."""
     reaches_to = 0
     """The position of the newest event that was recorded through this store; 0 before the first."""
 
@@ -73,6 +75,8 @@ class PlainEventStore(EventStore[UUID]):
         positions = self.recorder.insert_events(stored, **kwargs)
         if positions:
             self.reaches_to = positions[-1]
+        if self.heard is not None and domain_events:
+            self.heard(domain_events)
         return []
 
 

@@ -17,6 +17,7 @@ from interface.guarded_gateway import GuardedGateway, guard
 from interface.guarded_merchants import GuardedMerchants
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
+from interface.saga_log import log_sagas
 from interface.settings import PREFIX, InvalidSettings, Settings
 from system.agenda_store import PostgresAgendaStore
 from system.applications import LOG_NAMES, Applications
@@ -177,6 +178,7 @@ class Worker:
         gateway = build_gateway(settings)
         self._persistence = open_persistence(settings)
         self._applications = build_applications(settings, self._persistence)
+        log_sagas(self._applications.sagas)
         name = process_name()
         self._listener = Listener(settings.conninfo)
         self._circuits = Circuits(self._applications.operations, self._listener, name)

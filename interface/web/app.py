@@ -12,6 +12,7 @@ from interface.bootstrap import (
     open_persistence,
     process_name,
 )
+from interface.saga_log import log_sagas
 from interface.settings import Settings
 from interface.web.answers import ProblemAnswer
 from interface.web.audit import audit_refusal
@@ -32,6 +33,7 @@ from interface.web.problems import register_error_handlers, validation_problem
 from interface.web.projections import projections
 from interface.web.rebuilds import rebuilds
 from interface.web.reference import reference
+from interface.web.request_log import log_requests
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.sagas import sagas
 from interface.web.way_back import way_back
@@ -97,6 +99,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.extensions["paysaga"] = context
     serve_metrics(app)
+    log_requests(app)
     app.before_request(begin)
     app.after_request(audit_refusal)
     app.after_request(_add_headers)
@@ -116,6 +119,7 @@ def create_app(settings: Settings) -> PaySagaApp:
 def _context(settings: Settings) -> WebContext:
     persistence = open_persistence(settings)
     applications = build_applications(settings, persistence)
+    log_sagas(applications.sagas)
     listener = Listener(settings.conninfo)
     feed = Feed(persistence, applications)
     return WebContext(
