@@ -11,7 +11,7 @@ from eventsourcing.persistence import IntegrityError
 from application.breaker_values import CircuitBreakerConfig, StateChange
 from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
-from domain.audit_entry import REFUSED, AuditEntry
+from domain.audit_entry import ACCEPTED, REFUSED, AuditEntry
 from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaySagaAggregate
 from domain.performance_metric import Figure, PerformanceMetric
@@ -37,17 +37,20 @@ class Operations(EventLog[PaySagaAggregate]):
         self.record(incident)
         return incident.id
 
-    def record_refusal(self, payment_id: UUID, actor: str, action: str, reason: str) -> None:
-        """Records for auditors that a command to a payment was refused, and with which code."""
+    def record_without_effect(
+        self, payment_id: UUID, actor: str, action: str, refusal: str | None
+    ) -> None:
+        """Records for auditors a command to a payment that changed nothing: it was refused, and
+        `refusal` is the code; or it asked for what was so already."""
         self.record(
             AuditEntry.record(
                 self.ids.uuid(),
                 payment_id=payment_id,
                 actor=actor,
                 action=action,
-                outcome=REFUSED,
+                outcome=REFUSED if refusal else ACCEPTED,
                 changes={},
-                reason=reason,
+                reason=refusal,
             )
         )
 

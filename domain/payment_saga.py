@@ -386,6 +386,8 @@ class PaymentSaga(PaySagaAggregate):
         transaction_ref: str | None
         status: SagaStatus
         parked_detail: str | None
+        is_given_up: bool
+        """True when the operator gives the payment up."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.parked.pop(self.call_id or self.transaction_ref, None)

@@ -27,7 +27,7 @@ class SagaCalls:
         """Records what was decided."""
         self.saga.trigger_event(event_class, **fields)
 
-    def resume(self, actor: str, reason: UUID | str | None) -> None:
+    def resume(self, actor: str, reason: UUID | str | None, *, is_given_up: bool = False) -> None:
         """Ends one reason for parking: a call, or a transaction that was doubted."""
         rest = [detail for key, detail in self.saga.parked.items() if key != reason]
         self.trigger(
@@ -37,6 +37,7 @@ class SagaCalls:
             transaction_ref=reason if isinstance(reason, str) else None,
             status=self.saga.stage,
             parked_detail="; ".join(rest) or None,
+            is_given_up=is_given_up,
         )
 
     def request(self, operation: Operation, due_at: datetime, **asked: Any) -> None:

@@ -242,7 +242,7 @@ class SagaDecider:
             return
         odd = [report for ref, report in self.saga.doubts.items() if ref in self.saga.parked]
         for reason in list(self.saga.parked):
-            self._calls.resume(actor, reason)
+            self._calls.resume(actor, reason, is_given_up=True)
             if isinstance(reason, UUID):
                 self._money.try_again(self.saga.calls[reason])
             elif self.saga.is_closing or self.saga.settlement:

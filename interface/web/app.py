@@ -15,7 +15,7 @@ from interface.bootstrap import (
 from interface.saga_log import log_sagas
 from interface.settings import Settings
 from interface.web.answers import ProblemAnswer
-from interface.web.audit import audit_refusal
+from interface.web.audit import audit_without_effect
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
@@ -101,7 +101,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     serve_metrics(app)
     log_requests(app)
     app.before_request(begin)
-    app.after_request(audit_refusal)
+    app.after_request(audit_without_effect)
     app.after_request(_add_headers)
     app.teardown_request(end)
     register_error_handlers(app)

@@ -316,3 +316,16 @@ def test_every_log_line_is_in_the_manual_with_its_levels_and_fields() -> None:
         if len(cells) == 4 and set(cells[1].split(", ")) <= LEVELS
     }
     assert documented == written
+
+
+def test_every_kind_of_security_event_is_in_the_manual() -> None:
+    code = "".join(
+        path.read_text()
+        for folder in ("system", "interface")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    calls = r'(?:kind=|note_wrong_signature\(|record_incident\(\s*|_record\(applications, )"(\w+)"'
+    rows = rows_of(DOCS / "monitoring-and-metrics.md", r"\w+$")
+    severities = {"low", "medium", "high"}
+    documented = {cells[0] for cells in rows if len(cells) == 4 and cells[1] in severities}
+    assert documented == set(re.findall(calls, code))

@@ -113,7 +113,7 @@ def _everything_goes_wrong(s: SystemUnderTest) -> None:
 def _command_is_refused(s: SystemUnderTest) -> None:
     payment_id = s.create_payment("10.00", "SAR", "Tea")
     with s.acting("operator"):
-        s.applications.operations.record_refusal(payment_id, "shop", "capture", "forbidden")
+        s.applications.operations.record_without_effect(payment_id, "shop", "capture", "forbidden")
 
 
 def _process_tells_how_it_fares(s: SystemUnderTest) -> None:
