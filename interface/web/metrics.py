@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from psycopg import Error as DatabaseError
 
 from domain.circuit import CircuitStatus
+from domain.event import PaymentEventType
 from domain.payment import Payment
 from domain.performance_metric import Figure
 from interface.roles.shared_metrics import FOLDER_VARIABLE
@@ -66,6 +67,15 @@ REACHED = {
     Payment.Refunded: "refunded",
 }
 """The status that a payment has after an event; after a refund only if that was not partial."""
+
+STEP_OUTCOMES = {
+    PaymentEventType.SAGA_STEP_STARTED: "started",
+    PaymentEventType.SAGA_STEP_SUCCEEDED: "succeeded",
+    PaymentEventType.SAGA_STEP_FAILED: "failed",
+    PaymentEventType.SAGA_STEP_COMPENSATION_STARTED: "compensation_started",
+    PaymentEventType.SAGA_STEP_COMPENSATED: "compensated",
+}
+WEBHOOK_ENDS = frozenset({PaymentEventType.WEBHOOK_PROCESSED, PaymentEventType.WEBHOOK_FAILED})
 
 BREAKER_FIGURES: Mapping[str, tuple[str, str, float]] = {
     "breaker_error_ratio": ("errorRate", "Failed calls of the window, 0 to 1.", 100),
@@ -196,6 +206,8 @@ class FleetCollector(Collector):
             yield _events(self._figures.events)
             yield _payments(self._figures.events)
             yield _times(self._figures.events)
+            yield _steps(self._figures.events)
+            yield _webhooks(self._figures.events)
             yield from _breakers(self._figures.breakers)
 
 
@@ -220,7 +232,7 @@ def _events(counts: Iterable[EventCount]) -> Metric:
     family = CounterMetricFamily(
         "paysaga_events", "Events recorded, by their public type.", labels=["type"]
     )
-    for name, count in _summed(counts, lambda each: resolve_topic(each.topic).event_type.value):
+    for name, count in _summed(counts, lambda each: _type_of(each).value):
         family.add_metric([name], count)
     return family
 
@@ -237,6 +249,29 @@ def _payments(counts: Iterable[EventCount]) -> Metric:
     ):
         family.add_metric([status, reason], count)
     return family
+
+
+def _steps(counts: Iterable[EventCount]) -> Metric:
+    family = _counter("saga_steps", "What became of the steps of sagas.", "step", "outcome")
+    of_steps = [each for each in counts if _type_of(each) in STEP_OUTCOMES]
+    for (step, outcome), count in _summed(
+        of_steps, lambda each: (each.reason, STEP_OUTCOMES[_type_of(each)])
+    ):
+        family.add_metric([step, outcome], count)
+    return family
+
+
+def _webhooks(counts: Iterable[EventCount]) -> Metric:
+    family = _counter("webhooks", "What came of the gateway's callbacks.", "outcome")
+    handled = [each for each in counts if _type_of(each) in WEBHOOK_ENDS]
+    for outcome, count in _summed(handled, lambda each: each.reason):
+        family.add_metric([outcome], count)
+    return family
+
+
+def _type_of(count: EventCount) -> PaymentEventType:
+    event_type: PaymentEventType = resolve_topic(count.topic).event_type
+    return event_type
 
 
 def _summed(
