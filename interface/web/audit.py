@@ -24,6 +24,8 @@ ACTIONS = {
     "payments.retry_saga": "retry_saga",
     "payments.compensate_saga": "compensate_saga",
 }
+OF_SAGAS = frozenset({"retry_saga", "compensate_saga"})
+"""Actions whose events are the saga's."""
 NOT_DECIDED = frozenset({401, 404, 429})
 """Nobody known asked, there is no such payment, or the caller was told to come back."""
 
@@ -46,7 +48,7 @@ def _audit(action: str, response: Response) -> None:
             _record(payment_id, action, str((response.get_json() or {}).get("code")))
     elif response.status_code < 300 and action != CREATE and not _is_replay():
         payment_id = _payment_id()
-        if payment_id is not None and not _was_changed(payment_id):
+        if payment_id is not None and not _was_changed(action, payment_id):
             _record(payment_id, action, None)
 
 
@@ -68,14 +70,14 @@ def _is_replay() -> bool:
     return bool(g.command and g.command.is_replay)
 
 
-def _was_changed(payment_id: UUID) -> bool:
+def _was_changed(action: str, payment_id: UUID) -> bool:
     """True when the command has left an event: they all carry the time of their request."""
     applications, now = web().applications, current_context().now
-    histories = (
-        applications.payments.history(payment_id),
-        applications.sagas.history(PaymentSaga.create_id(payment_id)),
-    )
-    return any(event.timestamp == now for history in histories for event in history)
+    if action in OF_SAGAS:
+        history = applications.sagas.history(PaymentSaga.create_id(payment_id))
+    else:
+        history = applications.payments.history(payment_id)
+    return any(event.timestamp == now for event in history)
 
 
 def _record(payment_id: UUID, action: str, refusal: str | None) -> None:
