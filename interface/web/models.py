@@ -367,13 +367,23 @@ class SagaQuery(PageQuery):
     status: SagaStatus | None = Field(None, description="Only with this status.")
 
 
-class ParkedQuery(Model):
-    """Which page of the parked events, oldest first."""
+class OldestFirstQuery(Model):
+    """Which page of a list that shows what is oldest first."""
 
     limit: int = Field(20, ge=1, le=100, description=LIMIT)
     cursor: Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")] | None = Field(
         None, description=CURSOR
     )
+
+
+class ParkedQuery(OldestFirstQuery):
+    """Which page of the parked events."""
+
+
+class HistoryQuery(OldestFirstQuery):
+    """Which page of a payment's events."""
+
+    limit: int = Field(100, ge=1, le=100, description=LIMIT)
 
 
 class NoQuery(Model):
