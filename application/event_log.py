@@ -84,6 +84,8 @@ class PlainEventStore(EventStore[UUID]):
     """An event store that only stores: followers hear of events from the log, and nobody looks at
     the recordings that the library would make of them."""
 
+    heard: Callable[[Sequence[DomainEventProtocol[UUID]]], None] | None = None
+    """Told of events once they are recorded, such as to log them."""
     newest = Page(None, 0, ())
     """What was recorded last through this store, if nobody else's events stand in between."""
 
@@ -105,6 +107,8 @@ class PlainEventStore(EventStore[UUID]):
         positions = self.recorder.insert_events(stored, **kwargs)
         if positions:
             self.newest = _page_of(stored, positions, kwargs.get("epoch"))
+        if self.heard is not None and domain_events:
+            self.heard(domain_events)
         return []
 
 
