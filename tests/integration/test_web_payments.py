@@ -237,6 +237,27 @@ def test_a_past_that_never_was_is_refused(api: Api, query: dict[str, Any], statu
     assert answer.json()["status"] == status
 
 
+def test_a_time_before_a_payment_says_since_when_there_is_one(api: Api) -> None:
+    payment = api.created()
+    answer = api.get(f"/v1/payments/{payment['paymentId']}", asOf="2000-01-01T00:00:00Z")
+    assert answer.json()["detail"] == f"the payment was not created until {payment['createdAt']}"
+
+
+def test_the_events_of_a_payment_come_page_by_page(api: Api) -> None:
+    payment_id = api.created()["paymentId"]
+    api.cancel(payment_id)
+    path = f"/v1/payments/{payment_id}/events"
+    first = api.get(path, limit=2).json()
+    second = api.get(path, limit=2, cursor=first["nextCursor"]).json()
+    assert [len(first["data"]), len(second["data"])] == [2, 1]
+    assert second["nextCursor"] is None
+    pages = [event["id"] for event in first["data"] + second["data"]]
+    assert pages == [event["id"] for event in api.events(payment_id)]
+    assert api.get(path, limit=101).status_code == 422
+    assert api.get(path, cursor="-1").status_code == 422
+    assert api.data(path, cursor=10**17) == []
+
+
 def test_the_events_of_a_payment_come_in_envelopes_oldest_first(api: Api, home: House) -> None:
     payment = api.created(clientInfo=CLIENT)
     home.customer.pay(payment["transactionRef"])
