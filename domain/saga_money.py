@@ -155,7 +155,8 @@ class SagaMoney:
         done = [report for report in fitting if report.status is TransactionStatus.AUTHORISED]
         undecided = [report for report in fitting if not report.status.is_refusal]
         if fitting:
-            self._weigh(call, (done or undecided or fitting)[0])
+            is_all = asked.operation is Operation.QUERY_CART
+            self._weigh(call, (done or undecided or fitting)[0], is_all=is_all)
         elif reports:
             reason = self._doubt(call, reports[0]) or ""
             self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
@@ -184,11 +185,13 @@ class SagaMoney:
             return f"it speaks of {told}, {asked} was asked for"
         return None
 
-    def _weigh(self, call: Call, report: GatewayReport) -> None:
+    def _weigh(self, call: Call, report: GatewayReport, *, is_all: bool = False) -> None:
+        """`is_all`: the gateway has shown all attempts, and nothing more favourable among them."""
         if report.status is TransactionStatus.AUTHORISED:
             self._done(call, report)
         elif report.status.is_refusal:
-            self.refused(call, Failure("refused", report.message or report.status, report.code))
+            failure = Failure("refused", report.message or report.status, report.code)
+            (self.refused if is_all else self.turned_down)(call, failure)
         else:
             detail = f"the gateway still says {report.status}"
             self._watch(call, report.transaction_ref, detail)
@@ -204,6 +207,14 @@ class SagaMoney:
         """The gateway neither does it nor says what became of it: a person has to look."""
         self._park(call, f"the gateway leaves it open: {why}")
 
+    def turned_down(self, call: Call, failure: Failure) -> None:
+        """The gateway has refused an attempt. A repetition may be refused because the attempt
+        before it was done after all: what the gateway shows of both decides."""
+        if self._calls.attempts_of(call) > 1:
+            self._calls.ask_after(call, self._calls.now)
+        else:
+            self.refused(call, failure)
+
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it; perhaps somebody has given the money back already."""
         if call.refund_id is not None:
@@ -211,8 +222,9 @@ class SagaMoney:
             self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
+            self._calls.ask_carts()
         else:
-            self._end(call, PaymentSaga.FollowUpEnded)
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
             if self._is_less_due(call):
                 self.try_again(call)
             elif not self._is_returned(call.transaction_ref):
@@ -224,8 +236,7 @@ class SagaMoney:
         if call.refund_id is not None:
             self._end(call, PaymentSaga.RefundSettled, refund_id=call.refund_id, refund_ref=ref)
         elif call.operation is Operation.CAPTURE:
-            self._unpark(call)
-            self.captured(call.call_id, report)
+            self._capture_done(call, report)
         elif call.transaction_ref in self._saga.returns:
             self._end(
                 call,
@@ -235,7 +246,16 @@ class SagaMoney:
                 amount=call.amount,
             )
         else:
-            self._end(call, PaymentSaga.FollowUpEnded)
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=ref)
+
+    def _capture_done(self, call: Call, report: GatewayReport) -> None:
+        """A payment takes one capture: what ours took after one made in the dashboard goes back."""
+        if self._saga.settlement is None:
+            self._unpark(call)
+            self.captured(call.call_id, report)
+        else:
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
+            self.give_back(replace(report, previous_ref=call.transaction_ref))
 
     def _end(self, call: Call, event_class: type[PaymentSaga.Event], **fields: object) -> None:
         self._unpark(call)
@@ -375,6 +395,8 @@ class SagaMoney:
             self._calls.ask_after(call, due_at)
         elif not self.is_wanted(call):
             self.refused(call, Failure("not_captured", "the payment was closed meanwhile"))
+        elif call.call_id in self._saga.refused - self._saga.retried:
+            self.refused(call, Failure("refused", "the gateway refused to do it again"))
         elif self._is_given_up(call):
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:
