@@ -138,11 +138,9 @@ class SagaHearing:
         return is_money and ref in self._saga.given_up and not self._is_money_known(ref)
 
     def _is_left_as_it_is(self, report: GatewayReport) -> bool:
-        """True for what an operator has given up and nothing can be given back of: a refund that
-        somebody else made, or money that the payment has taken, whatever is said of it now."""
-        ref = report.transaction_ref
-        is_nothing_due = report.kind in FOLLOW_UPS or self._is_money_known(ref)
-        return ref in self._saga.given_up and is_nothing_due
+        """True for somebody else's refund that an operator has given up: nothing can be given
+        back of it."""
+        return report.kind in FOLLOW_UPS and report.transaction_ref in self._saga.given_up
 
     def _park(self, report: GatewayReport, reason: str) -> None:
         self._calls.park(

@@ -56,8 +56,10 @@ class SagaMoney:
         return any(call.operation is Operation.CAPTURE for call in under_way)
 
     def is_wanted(self, call: Call) -> bool:
-        """False for a capture of a payment that is being closed: it would only be given back."""
-        return not (call.operation is Operation.CAPTURE and self._saga.is_closing)
+        """False for a capture of a payment that is being closed, or has taken another one: it
+        would only be given back."""
+        is_taken = self._saga.is_closing or self._saga.settlement is not None
+        return not (call.operation is Operation.CAPTURE and is_taken)
 
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
@@ -97,7 +99,10 @@ class SagaMoney:
         )
 
     def _let_rest_go(self) -> None:
+        """What was not captured is the customer's again, once no capture of ours can take it."""
         authorization = self._saga.authorization
+        if self._saga.is_closing or self._saga.settlement is None or self.is_capturing:
+            return
         if authorization is not None and (rest := self._left_of(authorization)).amount > 0:
             self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
 
@@ -222,6 +227,7 @@ class SagaMoney:
             self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
+            self._let_rest_go()
             self._calls.ask_carts()
         else:
             self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
@@ -256,6 +262,7 @@ class SagaMoney:
         else:
             self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
             self.give_back(replace(report, previous_ref=call.transaction_ref))
+            self._let_rest_go()
 
     def _end(self, call: Call, event_class: type[PaymentSaga.Event], **fields: object) -> None:
         self._unpark(call)
@@ -270,8 +277,7 @@ class SagaMoney:
             report=report,
             is_closing=self._saga.is_closing,
         )
-        if not self._saga.is_closing:
-            self._let_rest_go()
+        self._let_rest_go()
 
     def taken_by(self, transaction_ref: str | None) -> Money | None:
         """What a transaction took or reserved; None when it brought us no money that we know."""

@@ -93,6 +93,25 @@ class TestTwoCaptures:
         assert s.payment(payment_id).amount_captured == sar("3.00")
         assert_ended(s, payment_id, "completed", "3.00")
 
+    def test_a_pending_capture_and_one_in_the_dashboard_need_nobody_for_the_rest(
+        self, s: SystemUnderTest
+    ) -> None:
+        payment_id = authorized(s)
+        s.gateway.follow_up_status = TransactionStatus.PENDING
+        s.capture_payment(payment_id, sar("5.00"))
+        s.run()
+        s.gateway.follow_up_status = TransactionStatus.AUTHORISED
+
+        s.gateway.capture_in_dashboard(payment_id, sar("3.00"))
+        s.wait(DAY)
+        assert s.saga(payment_id).status is SagaStatus.COMPLETED
+        assert moves(s, TransactionKind.RELEASE) == []
+
+        [ours] = [r for r in s.gateway.of(payment_id) if r.status is TransactionStatus.PENDING]
+        s.gateway.decide(ours.transaction_ref, is_done=False)
+        s.run()
+        assert_ended(s, payment_id, "completed", "3.00")
+
 
 class TestDoneAfterAll:
     """An attempt of which the gateway knew nothing for long had been done."""
@@ -269,21 +288,6 @@ class TestTheEndOfTheWait:
 
 
 class TestWhatAnOperatorGivesUp:
-    def test_a_sale_that_is_told_of_otherwise_long_afterwards_is_left_as_it_is(
-        self, s: SystemUnderTest
-    ) -> None:
-        payment_id = paid(s)
-        page = s.gateway.page_of(payment_id)
-        s.gateway.transactions[page.transaction_ref] = replace(page, amount=sar("9.00"))
-        s.receive(s.gateway.page_of(payment_id))
-        s.run()
-        assert s.saga(payment_id).status is SagaStatus.PARKED
-
-        s.compensate(payment_id)
-        s.wait(DAY)
-
-        assert_ended(s, payment_id, "completed", "9.00")
-
     def test_a_refund_of_what_was_never_paid_needs_nobody_any_more(
         self, s: SystemUnderTest
     ) -> None:
