@@ -6,7 +6,7 @@ with the new tables where it stopped with the old ones.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,8 +25,10 @@ from system.followers.base import Projection
 from system.persistence.postgres import PostgresPersistence
 from system.persistence.shadow_tables import ShadowTables
 
-BATCH_SIZE = 5000
-"""The most events of one transaction."""
+BATCH_SIZE = 10_000
+"""The most events of one transaction: what they mean for a row is written once."""
+PAGE_SIZE = 1000
+"""The most events that are held at once."""
 SWAP_WITHIN_EVENTS = 500
 """So few events may be left to take in under the lock of the swap."""
 SWAP_ATTEMPTS_MAX = 60
@@ -201,27 +203,26 @@ class Rebuild:
 
     def _take_in(self, connection: Connection[DictRow], leader: EventLog[Any], last: int) -> None:
         """Takes in the next batch of a log up to the position `last`."""
-        position = self._positions[leader.name]
-        notifications = [
-            each
-            for each in leader.recorder.select_notifications(
-                position, BATCH_SIZE, inclusive_of_start=False
-            )
-            if each.id <= last
-        ]
-        self._writer.write(connection, self._own(fold(self._changes(leader, notifications))))
-        reached = notifications[-1].id if len(notifications) == BATCH_SIZE else last
+        self._writer.write(connection, self._own(fold(self._changes(leader, last))))
         connection.execute(
             "UPDATE rebuilds SET position = %s WHERE projection = %s AND leader = %s",
-            (reached, self._projection.name, leader.name),
+            (self._positions[leader.name], self._projection.name, leader.name),
         )
-        self._positions[leader.name] = reached
 
-    def _changes(
-        self, leader: EventLog[Any], notifications: Sequence[Notification]
-    ) -> Iterator[RowChange]:
+    def _batch(self, leader: EventLog[Any], last: int) -> Iterator[Notification]:
+        """The next events of a log up to the position `last`, read page by page."""
+        position, left = self._positions[leader.name], BATCH_SIZE
+        while left > 0 and position < last:
+            size = min(left, PAGE_SIZE)
+            page = leader.recorder.select_notifications(position, size, inclusive_of_start=False)
+            yield from (each for each in page if each.id <= last)
+            position = min(page[-1].id, last) if len(page) == size else last
+            left -= size
+        self._positions[leader.name] = position
+
+    def _changes(self, leader: EventLog[Any], last: int) -> Iterator[RowChange]:
         project, decode = self._projection.project, leader.mapper.decode
-        for event in notifications:
+        for event in self._batch(leader, last):
             if not self._is_concerned_by(event.topic):
                 continue
             try:

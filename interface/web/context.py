@@ -31,6 +31,7 @@ from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
 from system.persistence.saga_queries import SagaQueries
 from system.persistence.webhook_queries import WebhookQueries
+from system.pulse import Pulse
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
@@ -154,6 +155,7 @@ class WebContext:
     listener: Listener
     feed: Feed
     streams: EventStreams
+    pulse: Pulse
     incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
     """Of notifications that nobody signed."""
     key_incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
@@ -161,6 +163,7 @@ class WebContext:
 
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""
+        self.pulse.stop()
         self.listener.stop()
         self.streams.stop()
         self.applications.close()

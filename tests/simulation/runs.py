@@ -10,8 +10,8 @@ from domain.gateway_report import GatewayReport
 from domain.money import Money, written
 from domain.payment_saga import Call
 from tests.simulation.invariants import Broken
+from tests.simulation.people import PeopledWorld
 from tests.simulation.script import Action, script_for
-from tests.simulation.world import World
 
 SHRINKS_MAX = 400
 TRACE_MAX = 80
@@ -48,7 +48,7 @@ class Failure:
 def run(seed: int, script: list[Action] | None = None) -> Failure | None:
     """Plays a seed's script, or another one in the same order of things."""
     script = script_for(seed) if script is None else script
-    world = World(seed)
+    world = PeopledWorld(seed)
     try:
         with world.system:
             world.play(script)
@@ -84,7 +84,7 @@ def _kind(failure: Failure) -> str:
     return failure.what[:20]
 
 
-def _trace(world: World) -> str:
+def _trace(world: PeopledWorld) -> str:
     logs = world.system.applications
     recorded = [
         event

@@ -8,7 +8,6 @@ from functools import partial
 from uuid import UUID
 
 import pytest
-from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import NotAttempted, Outcome, Succeeded
 from domain.gateway_report import (
@@ -20,7 +19,6 @@ from domain.gateway_report import (
 from domain.payment_saga import PaymentSaga
 from domain.saga_steps import SagaStatus, Step
 from domain.security_incident import SecurityIncident
-from system.following import Following
 from system.testing import SystemUnderTest
 from tests.simulation import money_kit
 from tests.simulation.money_kit import DAY, INVALID, MINUTE, TIME_OUT, sar
@@ -489,37 +487,3 @@ def test_a_void_in_the_dashboard_does_not_leave_our_own_in_the_dark(s: SystemUnd
     s.wait(DAY)
 
     assert s.saga(payment_id).status is SagaStatus.COMPENSATED
-
-
-def test_an_authorization_voided_while_it_is_captured_closes_its_payment(
-    s: SystemUnderTest,
-) -> None:
-    payment_id = paid(s, "manual")
-    s.capture_payment(payment_id)
-    s.follow()
-
-    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
-    s.run()
-
-    assert s.payment(payment_id).status == "cancelled"
-    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
-
-
-def test_a_follower_thought_dead_takes_nothing_in_for_a_second_time(s: SystemUnderTest) -> None:
-    payment_id = paid(s)
-    [living] = [
-        following
-        for following in s.followings
-        if (following.follower.name, following.leader.name) == ("PaymentSagas", "Payments")
-    ]
-    thought_dead = Following(living.follower, living.leader)
-    assert thought_dead.position == living.position
-    s.refund_payment(payment_id, sar("4.00"))
-    s.run()
-    s.refund_payment(payment_id, sar("1.00"))
-
-    with pytest.raises(IntegrityError):
-        thought_dead.advance()
-    s.run()
-
-    assert s.gateway.net_of(payment_id) == Decimal("5.00")

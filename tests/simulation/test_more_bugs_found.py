@@ -3,13 +3,16 @@ when it was made harder: each as the shortest story in which it showed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from eventsourcing.persistence import IntegrityError
 
 from application.payment_gateway import Outcome, Succeeded
 from domain.gateway_report import TransactionKind, TransactionStatus
 from domain.saga_steps import SagaStatus
+from system.following import Following
 from system.testing import SystemUnderTest
 from tests.simulation.money_kit import DAY, assert_ended, moves, opened, paid, sar
 
@@ -218,3 +221,37 @@ def test_what_the_dashboard_captures_while_we_let_the_rest_go_goes_back(
     s.wait(8 * DAY)
 
     assert_ended(s, payment_id, "completed", "4.00")
+
+
+def test_an_authorization_voided_while_it_is_captured_closes_its_payment(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s, "manual")
+    s.capture_payment(payment_id)
+    s.follow()
+
+    s.gateway.void_in_dashboard(payment_id, sar("10.00"))
+    s.run()
+
+    assert s.payment(payment_id).status == "cancelled"
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+
+
+def test_a_follower_thought_dead_takes_nothing_in_for_a_second_time(s: SystemUnderTest) -> None:
+    payment_id = paid(s)
+    [living] = [
+        following
+        for following in s.followings
+        if (following.follower.name, following.leader.name) == ("PaymentSagas", "Payments")
+    ]
+    thought_dead = Following(living.follower, living.leader)
+    assert thought_dead.position == living.position
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    s.refund_payment(payment_id, sar("1.00"))
+
+    with pytest.raises(IntegrityError):
+        thought_dead.advance()
+    s.run()
+
+    assert s.gateway.net_of(payment_id) == Decimal("5.00")

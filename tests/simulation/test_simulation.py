@@ -18,9 +18,9 @@ def test_nothing_that_happens_breaks_an_invariant(first: int) -> None:
 
 def test_the_same_seed_gives_the_same_history() -> None:
     def history(seed: int) -> list[tuple[object, ...]]:
-        from tests.simulation.world import World
+        from tests.simulation.people import PeopledWorld
 
-        world = World(seed)
+        world = PeopledWorld(seed)
         with world.system:
             world.play(script_for(seed))
             return [
