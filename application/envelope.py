@@ -19,6 +19,7 @@ from domain.money import Money
 from domain.payment import Payment
 from domain.payment_saga import Call
 from domain.payment_terms import Failure
+from domain.performance_metric import PerformanceMetric
 from domain.sealed import Sealed
 from domain.webhook import Webhook
 
@@ -237,6 +238,17 @@ def _(event: Earnings.Calculated | Earnings.Reversed, opener: Opener) -> dict[st
         "platformFee": event.platform_fee.amount,
         "net": event.net.amount,
         "currency": event.gross.currency.code,
+    }
+
+
+@data_of.register
+def _(event: PerformanceMetric.Recorded, opener: Opener) -> dict[str, Any]:
+    return {
+        "name": event.name,
+        "value": event.value,
+        "unit": event.unit,
+        "labels": event.labels,
+        "window": event.window_ms,
     }
 
 

@@ -1,6 +1,8 @@
 """What all applications share: one event log each, commands that survive conflicts, a clock."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from typing import Any, Generic, Protocol, TypeVar, cast, runtime_checkable
@@ -54,12 +56,44 @@ class ReadsMany(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Page:
+    """Some events of a log in order: all that there are behind the position `begin`, up to the
+    last of them. `epoch` is the one in which they were read or recorded."""
+
+    epoch: UUID | None
+    begin: int
+    notifications: Sequence[Notification]
+
+    @property
+    def reaches_to(self) -> int:
+        """The position of the last one."""
+        return self.notifications[-1].id if self.notifications else self.begin
+
+    def after(self, position: int, limit: int) -> Sequence[Notification]:
+        """Up to `limit` of them behind a position that is not before `begin`."""
+        first = bisect_right(self.notifications, position, key=_position)
+        return self.notifications[first : first + limit]
+
+
+def _position(notification: Notification) -> int:
+    return notification.id
+
+
 class PlainEventStore(EventStore[UUID]):
     """An event store that only stores: followers hear of events from the log, and nobody looks at
     the recordings that the library would make of them."""
 
-    reaches_to = 0
-    """The position of the newest event that was recorded through this store; 0 before the first."""
+    heard: Callable[[Sequence[DomainEventProtocol[UUID]]], None] | None = None
+    """Told of events once they are recorded, such as to log them."""
+    newest = Page(None, 0, ())
+    """What was recorded last through this store, if nobody else's events stand in between."""
+
+    @property
+    def reaches_to(self) -> int:
+        """The position of the newest event that was recorded through this store; 0 before the
+        first."""
+        return self.newest.reaches_to
 
     def put(
         self, domain_events: Sequence[DomainEventProtocol[UUID]], **kwargs: Any
@@ -72,8 +106,25 @@ class PlainEventStore(EventStore[UUID]):
         stored = list(map(self.mapper.to_stored_event, domain_events))
         positions = self.recorder.insert_events(stored, **kwargs)
         if positions:
-            self.reaches_to = positions[-1]
+            self.newest = _page_of(stored, positions, kwargs.get("epoch"))
+        if self.heard is not None and domain_events:
+            self.heard(domain_events)
         return []
+
+
+def _page_of(stored: Sequence[StoredEvent], positions: Sequence[int], epoch: UUID | None) -> Page:
+    """They stand together: a log's positions are given out under its lock. Only a number that was
+    given out in vain may lie between them."""
+    return Page(
+        epoch,
+        positions[0] - 1,
+        [
+            Notification(
+                event.originator_id, event.originator_version, event.topic, event.state, position
+            )
+            for event, position in zip(stored, positions, strict=True)
+        ],
+    )
 
 
 class EventLog(Application[UUID], Generic[TAggregate]):

@@ -1,6 +1,6 @@
 """The log of what operators and auditors watch: security events, breakers, and commands."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -11,14 +11,15 @@ from eventsourcing.persistence import IntegrityError
 from application.breaker_values import CircuitBreakerConfig, StateChange
 from application.event_log import EventLog
 from application.ports import Clock, Ids, Persistence
-from domain.audit_entry import REFUSED, AuditEntry
+from domain.audit_entry import ACCEPTED, REFUSED, AuditEntry
 from domain.circuit import Circuit, CircuitStatus
 from domain.event import PaySagaAggregate
+from domain.performance_metric import Figure, PerformanceMetric
 from domain.security_incident import SecurityIncident
 
 
 class Operations(EventLog[PaySagaAggregate]):
-    """Holds `SecurityIncident`, `Circuit` and `AuditEntry`."""
+    """Holds `SecurityIncident`, `Circuit`, `AuditEntry` and `PerformanceMetric`."""
 
     name = "Operations"
 
@@ -36,19 +37,30 @@ class Operations(EventLog[PaySagaAggregate]):
         self.record(incident)
         return incident.id
 
-    def record_refusal(self, payment_id: UUID, actor: str, action: str, reason: str) -> None:
-        """Records for auditors that a command to a payment was refused, and with which code."""
+    def record_without_effect(
+        self, payment_id: UUID, actor: str, action: str, refusal: str | None
+    ) -> None:
+        """Records for auditors a command to a payment that changed nothing: it was refused, and
+        `refusal` is the code; or it asked for what was so already."""
         self.record(
             AuditEntry.record(
                 self.ids.uuid(),
                 payment_id=payment_id,
                 actor=actor,
                 action=action,
-                outcome=REFUSED,
+                outcome=REFUSED if refusal else ACCEPTED,
                 changes={},
-                reason=reason,
+                reason=refusal,
             )
         )
+
+    def record_figures(self, figures: Iterable[Figure], window_ms: int) -> int:
+        """Records figures of a process in one transaction; returns how many."""
+        metrics = [
+            PerformanceMetric.record(self.ids.uuid(), figure, window_ms) for figure in figures
+        ]
+        self.record(*metrics)
+        return len(metrics)
 
     def latest_change(self, service_name: str) -> Circuit.Changed | None:
         """The change of a breaker that was recorded last, which says all about how it stands;

@@ -44,6 +44,7 @@ class PaymentEventType(StrEnum):
     CIRCUIT_BREAKER_HALF_OPEN = "circuit_breaker.half_open"
     CIRCUIT_BREAKER_CLOSED = "circuit_breaker.closed"
     SECURITY_EVENT = "security.event"
+    PERFORMANCE_METRIC = "performance.metric"
     CONTRACT_CREATED = "contract.created"
     CONTRACT_PAYMENT_DUE = "contract.payment_due"
     CONTRACT_INSTALMENT_PAID = "contract.instalment_paid"

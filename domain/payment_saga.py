@@ -396,7 +396,8 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         status: SagaStatus
         parked_detail: str | None
         is_given_up: bool
-        """True when the operator wants money that cannot be believed given back as it came."""
+        """True when the operator gives the payment up: money that cannot be believed goes back as
+        it came."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.parked.pop(self.call_id or self.transaction_ref, None)

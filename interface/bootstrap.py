@@ -2,8 +2,10 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -18,6 +20,7 @@ from interface.guarded_gateway import GuardedGateway, guard
 from interface.guarded_merchants import GuardedMerchants
 from interface.json_text import write_json
 from interface.paytabs import PayTabsClient, PayTabsConfig
+from interface.saga_log import log_sagas
 from interface.settings import PREFIX, InvalidSettings, Settings
 from interface.telemetry import open_tracing
 from system.agenda_store import PostgresAgendaStore
@@ -28,10 +31,14 @@ from system.dispatcher import Dispatcher
 from system.handlers import handlers
 from system.listener import Listener
 from system.payment_finder import PaymentFinder
+from system.performance import PerformanceLog, Source
+from system.performance_sources import BreakerFigures, FleetWork
 from system.persistence.payment_queries import PaymentQueries
 from system.persistence.postgres import PostgresClientKeys, PostgresPersistence
 from system.persistence.tables import AGENDA
+from system.presence import Presence
 from system.projection_versions import Outdated, outdated_projections, record_versions
+from system.pulse import Pulse
 from system.runner import Runner
 from system.work_item import WorkKind
 
@@ -165,6 +172,27 @@ def breaker_config(settings: Settings, name: str) -> CircuitBreakerConfig:
     )
 
 
+def build_pulse(
+    settings: Settings,
+    persistence: PostgresPersistence,
+    applications: Applications,
+    sources: Sequence[Source],
+    *,
+    process: str,
+    role: str,
+) -> Pulse:
+    """Lets a process say that it lives and, each PERFORMANCE_INTERVAL_SECONDS, how it fares."""
+    presence = Presence(persistence, process, role, version("paysaga"))
+    performance = PerformanceLog(
+        applications.operations,
+        [presence.own_figures, *sources],
+        process=process,
+        role=role,
+        interval=timedelta(seconds=settings.performance_interval_seconds),
+    )
+    return Pulse([presence.beat, performance.report_if_due], presence.leave)
+
+
 class Worker:
     """The worker role: followers and dispatcher of one process."""
 
@@ -173,6 +201,7 @@ class Worker:
         gateway = build_gateway(settings, tracing)
         self._persistence = open_persistence(settings)
         self._applications = build_applications(settings, self._persistence)
+        log_sagas(self._applications.sagas)
         name = process_name()
         self._listener = Listener(settings.conninfo)
         self._circuits = Circuits(self._applications.operations, self._listener, name)
@@ -211,6 +240,16 @@ class Worker:
         )
         self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
 
+        fleet = FleetWork(self._persistence, self._applications.clock, lambda: self._runner.led)
+        self._pulse = build_pulse(
+            settings,
+            self._persistence,
+            self._applications,
+            [BreakerFigures(self._circuits.breakers), fleet.payments, fleet.queues, fleet.lags],
+            process=name,
+            role="worker",
+        )
+
     def _merchants(self, settings: Settings, tracing: "Tracing | None") -> GuardedMerchants:
         sender = ConfirmationSender(
             settings.confirmation_secrets, allow_private=settings.allow_private_callbacks
@@ -230,6 +269,7 @@ class Worker:
         self._circuits.start()
         self._runner.start()
         self._dispatcher.start()
+        self._pulse.start()
 
     def stop(self) -> None:
         """Finishes what is in hand and stops."""
@@ -237,5 +277,6 @@ class Worker:
         self._runner.stop()
         self._circuits.stop()
         self._listener.stop()
+        self._pulse.stop()
         self._applications.close()
         self._persistence.close()

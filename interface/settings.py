@@ -159,6 +159,9 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "console"] = Field("json", description="How logs are written.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="From.")
+    performance_interval_seconds: int = Field(
+        60, ge=0, le=3600, description="How often each process records its figures; 0: never."
+    )
     breaker_error_threshold: float = _within(PERCENT, 50)
     breaker_timeout_ms: int = _within((TOTAL_TIMEOUT_SECONDS * 1000, TIME_MS[1]), 30_000)
     breaker_reset_timeout_ms: int = _within(TIME_MS, 60_000)

@@ -74,7 +74,19 @@ CROSS JOIN LATERAL (SELECT extract(epoch FROM
 )::float AS seconds) AS took
 """
 )
-KINDS = SQL("SELECT topic, '' AS reason, 'Infinity'::float AS le, 0 AS seconds FROM taken")
+KINDS = SQL(
+    "SELECT topic, coalesce({reason}, '') AS reason, 'Infinity'::float AS le, 0 AS seconds"
+    " FROM taken"
+)
+REASON_IN = {
+    "PaymentSagas": SQL("convert_from(state, 'UTF8')::json ->> 'step'"),
+    "Webhooks": SQL(
+        "split_part(coalesce(convert_from(state, 'UTF8')::json ->> 'outcome',"
+        " convert_from(state, 'UTF8')::json ->> 'reason'), ':', 1)"
+    ),
+}
+"""Under which reason the events of a log are counted: the step of a saga, and what came of a
+notification. (What makes one unreadable, after the colon, is left out.)"""
 COUNT = """
 WITH taken AS MATERIALIZED (
     SELECT notification_id, originator_id, topic, state FROM {log}
@@ -140,7 +152,8 @@ def _is_mine(connection: Connection[DictRow]) -> bool:
 
 
 def _statement(log: str) -> Composed:
-    kinds = KINDS_OF_PAYMENTS if log == PAYMENTS else KINDS
+    reason = REASON_IN.get(log, SQL("NULL"))
+    kinds = KINDS_OF_PAYMENTS if log == PAYMENTS else KINDS.format(reason=reason)
     return SQL(COUNT).format(log=Identifier(f"{log.lower()}_events"), kinds=kinds)
 
 

@@ -16,6 +16,7 @@ from system.breaker_metrics import STALE_AFTER, Metrics, merged_by_service
 from system.definition import PAYSAGA
 from system.event_counts import EventCount, event_counts
 from system.leadership import WORKER_STALE_SECONDS
+from system.presence import STALE_SECONDS
 
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_MS = 1000
@@ -26,10 +27,11 @@ SERVICES_MAX = 50
 @dataclass(frozen=True)
 class Gauges:
     """Metrics from one query, which gives a row per combination of `labels`. `help` has the text
-    of each metric by its name; the columns of the query are named after labels and metrics. It may
-    use `%(now)s`, the time that our clock shows: the times in the tables are by it."""
+    of each metric by its name; the columns of the query are named after labels and metrics. Those
+    that end in `_total` are counters. It may use `%(now)s`, the time that our clock shows: the
+    times in the tables are by it."""
 
-    query: str | Composed
+    query: str | SQL | Composed
     labels: tuple[str, ...]
     help: Mapping[str, str]
 
@@ -59,6 +61,37 @@ def _lags() -> Composed:
         " coalesce(greatest(extract(epoch FROM %(now)s - next_at), 0), 0) AS follower_lag_seconds"
         " FROM ({}) AS lags"
     ).format(SQL(" UNION ALL ").join(parts))
+
+
+LAGS = _lags()
+"""One row per follower and log: `follower_position`, `_lag_events` and `_lag_seconds`."""
+
+AGENDA_FIGURES = SQL(
+    "SELECT kind, count(*) AS agenda_rows,"
+    " count(*) FILTER (WHERE due_at <= %(now)s) AS agenda_due,"
+    " count(*) FILTER (WHERE claimed_until > %(now)s) AS agenda_claimed,"
+    " coalesce(extract(epoch FROM %(now)s - min(due_at) FILTER (WHERE due_at <= %(now)s)), 0)"
+    " AS agenda_oldest_due_seconds FROM agenda GROUP BY kind"
+)
+"""One row per kind of work on the agenda."""
+
+
+PROCESSES = SQL(
+    "SELECT role, process, (figures ->> 'memory_bytes')::float AS process_memory_bytes,"
+    " (figures ->> 'cpu_seconds')::float AS process_cpu_seconds_total,"
+    " (figures ->> 'open_files')::float AS process_open_files,"
+    " (figures ->> 'threads')::float AS process_threads,"
+    " extract(epoch FROM started_at) AS process_start_time_seconds,"
+    " (figures ->> 'pool_max')::float AS database_pool_connections_max,"
+    " (figures ->> 'pool_waiting')::float AS database_pool_waiting"
+    " FROM processes WHERE seen_at > now() - make_interval(secs => {})"
+).format(Literal(STALE_SECONDS))
+
+POOLS = SQL(
+    "SELECT role, process, state, (figures ->> ('pool_' || state))::float"
+    " AS database_pool_connections FROM processes, unnest(ARRAY['in_use', 'idle']) AS state"
+    " WHERE seen_at > now() - make_interval(secs => {})"
+).format(Literal(STALE_SECONDS))
 
 
 def _followers() -> Composed:
@@ -98,11 +131,7 @@ GAUGES = (
         {"confirmations_not_delivered": "Confirmations being tried, and those given up."},
     ),
     Gauges(
-        "SELECT kind, count(*) AS agenda_rows,"
-        " count(*) FILTER (WHERE due_at <= %(now)s) AS agenda_due,"
-        " count(*) FILTER (WHERE claimed_until > %(now)s) AS agenda_claimed,"
-        " coalesce(extract(epoch FROM %(now)s - min(due_at) FILTER (WHERE due_at <= %(now)s)), 0)"
-        " AS agenda_oldest_due_seconds FROM agenda GROUP BY kind",
+        AGENDA_FIGURES,
         ("kind",),
         {
             "agenda_rows": "Work that is planned or due.",
@@ -112,7 +141,7 @@ GAUGES = (
         },
     ),
     Gauges(
-        _lags(),
+        LAGS,
         ("follower", "log"),
         {
             "follower_position": "How far a follower has come in a log.",
@@ -146,6 +175,24 @@ GAUGES = (
             "database_connections_max": "The most connections that the server takes.",
             "workers_alive": "Workers that were heard of lately.",
         },
+    ),
+    Gauges(
+        PROCESSES,
+        ("role", "process"),
+        {
+            "process_memory_bytes": "Memory of a process that is really in use (resident).",
+            "process_cpu_seconds_total": "Processor time that a process has used.",
+            "process_open_files": "Files and connections that a process holds open.",
+            "process_threads": "Threads of a process.",
+            "process_start_time_seconds": "When a process began, in seconds since 1970.",
+            "database_pool_connections_max": "The most connections of a process's pool.",
+            "database_pool_waiting": "Threads that wait for a connection of the pool.",
+        },
+    ),
+    Gauges(
+        POOLS,
+        ("role", "process", "state"),
+        {"database_pool_connections": "Connections of a process's pool, by what they do."},
     ),
 )
 
@@ -195,16 +242,18 @@ def fleet_figures(conninfo: str, now: datetime) -> FleetFigures:
         return FleetFigures(
             gauges=[(each, _rows(connection, each.query, now)) for each in GAUGES],
             events=event_counts(connection, sorted(PAYSAGA.nodes)),
-            breakers=_breakers(connection, now),
+            breakers=breakers(connection, now),
         )
 
 
-def _rows(connection: Connection[DictRow], query: str | Composed, now: datetime) -> list[DictRow]:
+def _rows(
+    connection: Connection[DictRow], query: str | SQL | Composed, now: datetime
+) -> list[DictRow]:
     text = query.encode() if isinstance(query, str) else query
     return connection.execute(text, {"now": now}).fetchall()
 
 
-def _breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:
+def breakers(connection: Connection[DictRow], now: datetime) -> list[Breaker]:
     shown = connection.execute(
         "SELECT service_name, metrics, last_failure_time FROM breaker_metrics WHERE shown_at > %s"
         " ORDER BY service_name <> %s, service_name LIMIT 1000",

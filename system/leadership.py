@@ -83,6 +83,12 @@ class Leadership:
                 self._held.add(follower)
             return is_mine
 
+    @property
+    def held(self) -> frozenset[str]:
+        """The followers that this process runs."""
+        with self._lock:
+            return frozenset(self._held)
+
     def report(self, active_at: Mapping[str, datetime]) -> None:
         """Writes when followers were last active, and so notices a lost connection."""
         with self._lock:

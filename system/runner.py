@@ -126,6 +126,11 @@ class Runner:
             lane.join()
         self._leadership.close()
 
+    @property
+    def led(self) -> frozenset[str]:
+        """The names of the followers that this process runs for the whole fleet."""
+        return self._leadership.held
+
     def _watch_over(self) -> None:
         report_at = time.monotonic() + FIRST_HEARTBEAT_SECONDS
         while not self._stopping.wait(WATCH_SECONDS):

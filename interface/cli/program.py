@@ -30,6 +30,7 @@ COMMANDS = {
     "privacy": "privacy",
     "database": "database",
     "doctor": "doctor",
+    "status": "status",
 }
 """Each command and the module of this package that has it under that name. A module is imported
 when its command is asked for, so that a quick command need not wait for all the others."""

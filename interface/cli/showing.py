@@ -19,6 +19,7 @@ HARMFUL = {"Cc", "Cf", "Zl", "Zp", "Cs"}
 STYLES = {
     **dict.fromkeys(("completed", "succeeded", "running", "active"), "green"),
     **dict.fromkeys(("failed", "parked", "stale", "never_run", "revoked", "expired"), "red"),
+    **dict.fromkeys(("dead", "OPEN"), "red"),
     **dict.fromkeys(("cancelled", "refunded", "compensated"), "yellow"),
 }
 """Colours of statuses, on a terminal only."""

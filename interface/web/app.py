@@ -5,11 +5,18 @@ import atexit
 from flask import Response, g
 from flask_openapi3 import Info, OpenAPI
 
-from interface.bootstrap import build_applications, build_finder, open_persistence
+from interface.bootstrap import (
+    build_applications,
+    build_finder,
+    build_pulse,
+    open_persistence,
+    process_name,
+)
+from interface.saga_log import log_sagas
 from interface.settings import Settings
 from interface.telemetry import open_tracing
 from interface.web.answers import ProblemAnswer
-from interface.web.audit import audit_refusal
+from interface.web.audit import audit_without_effect
 from interface.web.circuit_breakers import circuit_breakers
 from interface.web.confirmations import confirmations
 from interface.web.context import CircuitBoard, PageWaiter, WebContext
@@ -20,7 +27,7 @@ from interface.web.event_tail import Feed
 from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
-from interface.web.metrics import serve_metrics
+from interface.web.metrics import HttpFigures, serve_metrics
 from interface.web.notifications import notifications
 from interface.web.parked_events import parked_events
 from interface.web.payments import payments
@@ -28,6 +35,7 @@ from interface.web.problems import register_error_handlers, validation_problem
 from interface.web.projections import projections
 from interface.web.rebuilds import rebuilds
 from interface.web.reference import reference
+from interface.web.request_log import log_requests
 from interface.web.requests import JsonRequest, begin, end
 from interface.web.sagas import sagas
 from interface.web.way_back import way_back
@@ -93,11 +101,12 @@ def create_app(settings: Settings) -> PaySagaApp:
     app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_body_bytes
     app.extensions["paysaga"] = context
     serve_metrics(app)
+    log_requests(app)
     tracing = open_tracing("web")
     if tracing:
         tracing.follow(app)
     app.before_request(begin)
-    app.after_request(audit_refusal)
+    app.after_request(audit_without_effect)
     app.after_request(_add_headers)
     app.teardown_request(end)
     register_error_handlers(app)
@@ -106,14 +115,17 @@ def create_app(settings: Settings) -> PaySagaApp:
     for plain in (health, reference):
         app.register_blueprint(plain)
     context.listener.start()
+    context.pulse.start()
     atexit.register(context.listener.stop)
     atexit.register(context.streams.stop)
+    atexit.register(context.pulse.stop)
     return app
 
 
 def _context(settings: Settings) -> WebContext:
     persistence = open_persistence(settings)
     applications = build_applications(settings, persistence)
+    log_sagas(applications.sagas)
     listener = Listener(settings.conninfo)
     feed = Feed(persistence, applications)
     return WebContext(
@@ -133,6 +145,14 @@ def _context(settings: Settings) -> WebContext:
         listener=listener,
         feed=feed,
         streams=EventStreams(feed, listener),
+        pulse=build_pulse(
+            settings,
+            persistence,
+            applications,
+            [HttpFigures()],
+            process=process_name(),
+            role="web",
+        ),
     )
 
 

@@ -30,6 +30,7 @@ from system.persistence.postgres import PostgresPersistence
 from system.persistence.rate_limits import RateLimits
 from system.persistence.saga_queries import SagaQueries
 from system.persistence.webhook_queries import WebhookQueries
+from system.pulse import Pulse
 from system.runner import channel_of
 
 POLL_SECONDS = 0.5
@@ -145,6 +146,7 @@ class WebContext:
     listener: Listener
     feed: Feed
     streams: EventStreams
+    pulse: Pulse
     incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
     """Of notifications that nobody signed."""
     key_incident_limit: IncidentLimit = field(default_factory=IncidentLimit)
@@ -152,6 +154,7 @@ class WebContext:
 
     def close(self) -> None:
         """Lets go of the thread and the connections; the app answers no more."""
+        self.pulse.stop()
         self.listener.stop()
         self.streams.stop()
         self.applications.close()

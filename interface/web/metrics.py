@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import timedelta
 from functools import partial
 from itertools import accumulate
 from typing import TypeVar
@@ -23,7 +24,9 @@ from prometheus_client.registry import Collector
 from psycopg import Error as DatabaseError
 
 from domain.circuit import CircuitStatus
+from domain.event import PaymentEventType
 from domain.payment import Payment
+from domain.performance_metric import Figure
 from interface.roles.shared_metrics import FOLDER_VARIABLE
 from interface.web.context import WebContext
 from system.event_counts import BOUNDS, PARTIAL, EventCount
@@ -65,6 +68,15 @@ REACHED = {
 }
 """The status that a payment has after an event; after a refund only if that was not partial."""
 
+STEP_OUTCOMES = {
+    PaymentEventType.SAGA_STEP_STARTED: "started",
+    PaymentEventType.SAGA_STEP_SUCCEEDED: "succeeded",
+    PaymentEventType.SAGA_STEP_FAILED: "failed",
+    PaymentEventType.SAGA_STEP_COMPENSATION_STARTED: "compensation_started",
+    PaymentEventType.SAGA_STEP_COMPENSATED: "compensated",
+}
+WEBHOOK_ENDS = frozenset({PaymentEventType.WEBHOOK_PROCESSED, PaymentEventType.WEBHOOK_FAILED})
+
 BREAKER_FIGURES: Mapping[str, tuple[str, str, float]] = {
     "breaker_error_ratio": ("errorRate", "Failed calls of the window, 0 to 1.", 100),
     "breaker_slow_call_ratio": ("slowCallRate", "Slow calls of the window, 0 to 1.", 100),
@@ -82,6 +94,40 @@ BREAKER_CALLS: Mapping[str, str] = {
     "slow": "slowCalls",
     "rejected": "rejectedRequests",
 }
+
+
+class HttpFigures:
+    """What this process answered within a window (`performance.metric`). It looks at the counts
+    that are kept anyway: no request pays for it."""
+
+    def __init__(self) -> None:
+        self._before = _answered()
+
+    def __call__(self, window: timedelta) -> Iterator[Figure]:
+        now = _answered()
+        requests, seconds, errors = (
+            after - before for after, before in zip(now, self._before, strict=True)
+        )
+        self._before = now
+        yield Figure("http.throughput", requests / window.total_seconds(), "requests/s")
+        if requests:
+            yield Figure("http.averageTime", 1000 * seconds / requests, "ms")
+        yield Figure("http.serverErrors", errors, "requests")
+
+
+def _answered() -> tuple[float, float, float]:
+    """Requests answered, the seconds that took, and answers of 500 and above."""
+    durations = [sample for metric in DURATION.collect() for sample in metric.samples]
+    answers = [sample for metric in REQUESTS.collect() for sample in metric.samples]
+    return (
+        sum(sample.value for sample in durations if sample.name.endswith("_count")),
+        sum(sample.value for sample in durations if sample.name.endswith("_sum")),
+        sum(
+            sample.value
+            for sample in answers
+            if sample.name.endswith("_total") and sample.labels["status"] >= "500"
+        ),
+    )
 
 
 def serve_metrics(app: Flask) -> None:
@@ -160,6 +206,8 @@ class FleetCollector(Collector):
             yield _events(self._figures.events)
             yield _payments(self._figures.events)
             yield _times(self._figures.events)
+            yield _steps(self._figures.events)
+            yield _webhooks(self._figures.events)
             yield from _breakers(self._figures.breakers)
 
 
@@ -167,10 +215,14 @@ def _gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"paysaga_{name}", text, labels=labels)
 
 
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"paysaga_{name}", text, labels=labels)
+
+
 def _gauges(figures: FleetFigures) -> Iterator[Metric]:
     for gauges, rows in figures.gauges:
         for name, text in gauges.help.items():
-            family = _gauge(name, text, *gauges.labels)
+            family = (_counter if name.endswith("_total") else _gauge)(name, text, *gauges.labels)
             for row in rows:
                 family.add_metric([row[label] for label in gauges.labels], float(row[name]))
             yield family
@@ -180,7 +232,7 @@ def _events(counts: Iterable[EventCount]) -> Metric:
     family = CounterMetricFamily(
         "paysaga_events", "Events recorded, by their public type.", labels=["type"]
     )
-    for name, count in _summed(counts, lambda each: resolve_topic(each.topic).event_type.value):
+    for name, count in _summed(counts, lambda each: _type_of(each).value):
         family.add_metric([name], count)
     return family
 
@@ -197,6 +249,29 @@ def _payments(counts: Iterable[EventCount]) -> Metric:
     ):
         family.add_metric([status, reason], count)
     return family
+
+
+def _steps(counts: Iterable[EventCount]) -> Metric:
+    family = _counter("saga_steps", "What became of the steps of sagas.", "step", "outcome")
+    of_steps = [each for each in counts if _type_of(each) in STEP_OUTCOMES]
+    for (step, outcome), count in _summed(
+        of_steps, lambda each: (each.reason, STEP_OUTCOMES[_type_of(each)])
+    ):
+        family.add_metric([step, outcome], count)
+    return family
+
+
+def _webhooks(counts: Iterable[EventCount]) -> Metric:
+    family = _counter("webhooks", "What came of the gateway's callbacks.", "outcome")
+    handled = [each for each in counts if _type_of(each) in WEBHOOK_ENDS]
+    for outcome, count in _summed(handled, lambda each: each.reason):
+        family.add_metric([outcome], count)
+    return family
+
+
+def _type_of(count: EventCount) -> PaymentEventType:
+    event_type: PaymentEventType = resolve_topic(count.topic).event_type
+    return event_type
 
 
 def _summed(

@@ -207,7 +207,7 @@ def authenticate(role: Role) -> KnownKey:
         _note_refused_key(key.reason, key.name)
         said = "is not known" if key.reason == "unknown" else f"is {key.reason}"
         raise Problem("unauthorized", f"this API key {said}")
-    g.caller = key.name
+    g.key_name, g.caller = key.name, _header("X-User-Id") or key.name
     if not key.role.allows(role):
         _note_refused_key("role_too_small", key.name)
         raise Problem("forbidden", f"the key '{key.name}' has the role {key.role}, not {role}")

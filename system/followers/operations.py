@@ -81,13 +81,13 @@ class OperationsFollower(Operations, ProcessApplication[UUID], BatchFollower):
 
     @policy.register
     def _(self, event: PaymentSaga.Resumed, work: Work) -> None:
+        """A command that ends several reasons for parking is one command, with one entry."""
+        action = "compensate_saga" if event.is_given_up else "retry_saga"
+        command = f"{action} {event.timestamp.isoformat()}"
         changes = {"saga": event.status.value, "parked": event.parked_detail}
-        _audit(work, event, event.payment_id, "resume_saga", changes)
-
-    @policy.register
-    def _(self, event: PaymentSaga.CompensationStarted, work: Work) -> None:
-        changes = {"saga": "compensating"}
-        _audit(work, event, event.payment_id, "compensate_saga", changes, event.reason)
+        entry_id = uuid5(event.originator_id, command)
+        if work.find(entry_id) is None:
+            _audit(work, event, event.payment_id, action, changes, entry_id=entry_id)
 
 
 def _audit(
@@ -97,11 +97,12 @@ def _audit(
     action: str,
     changes: dict[str, Any],
     reason: str | None = None,
+    entry_id: UUID | None = None,
 ) -> None:
     if event.metadata.source == GIVEN_BY_SOMEBODY:
         work.add(
             AuditEntry.record(
-                uuid5(event.event_id, "audit"),
+                entry_id or uuid5(event.event_id, "audit"),
                 payment_id=payment_id,
                 actor=event.metadata.user_id or "unknown",
                 action=action,

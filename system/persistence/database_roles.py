@@ -23,7 +23,9 @@ OTHERS = {
     "installation": READ,
     "prepared": READ,
     "epoch": ADD,
-    **dict.fromkeys(("follower_heartbeats", "worker_heartbeats", "request_counts"), USE),
+    **dict.fromkeys(
+        ("follower_heartbeats", "worker_heartbeats", "processes", "request_counts"), USE
+    ),
     **dict.fromkeys(("api_keys", "projections", "rebuilds"), USE),
 }
 

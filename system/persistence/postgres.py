@@ -49,6 +49,7 @@ POOL_RECONNECT_SECONDS = 5.0
 """After so long the pool gives up connecting until somebody asks for a connection again. With
 its own default its waits would double for five minutes, and outlast the outage."""
 
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 

@@ -25,6 +25,9 @@ CREATE_OTHERS = (
     "process text NOT NULL, active_at timestamptz NOT NULL)",
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
     "active_at timestamptz NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS processes (process text PRIMARY KEY, role text NOT NULL, "
+    "version text NOT NULL, started_at timestamptz NOT NULL, seen_at timestamptz NOT NULL, "
+    "figures jsonb NOT NULL)",
     "CREATE TABLE IF NOT EXISTS request_counts (name text, minute timestamptz, "
     "count integer NOT NULL, PRIMARY KEY (name, minute))",
     "CREATE TABLE IF NOT EXISTS api_keys (name text PRIMARY KEY, role text NOT NULL, "

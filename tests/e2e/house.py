@@ -52,6 +52,7 @@ def environment(database_url: str, simulator_url: str, port: int, **more: Any) -
         "paytabs_base_url": simulator_url,
         "confirmation_secret": CONFIRMATION_SECRET,
         "allow_private_callbacks": True,
+        "performance_interval_seconds": 0,
         **more,
     }
 

@@ -15,7 +15,7 @@ import pytest
 from interface.roles.shared_metrics import PREFIX
 from tests.e2e.fleet import Fleet, Process, fleet_on
 from tests.e2e.house import Api, until
-from tests.integration.test_web_metrics import value
+from tests.integration.test_web_metrics import scrape, value
 
 PROCESSES = 3
 ASKED = {"method": "GET", "route": "/v1/payments", "status": "200"}
@@ -67,3 +67,36 @@ def test_all_processes_are_counted_and_a_death_loses_nothing(fleet: Fleet) -> No
     assert places <= {"0", "1", "2"}
     assert web.terminate() == 0
     assert not folder.exists()
+
+
+def of_processes(fleet: Fleet, name: str) -> dict[str, list[float]]:
+    """What a metric says of each process, by role."""
+    found: dict[str, list[float]] = {}
+    for (sample, labels), measured in scrape(fleet.api.url).items():
+        if sample == f"paysaga_{name}":
+            found.setdefault(dict(labels)["role"], []).append(measured)
+    return found
+
+
+def test_every_process_of_the_fleet_shows_what_it_uses(fleet: Fleet) -> None:
+    web, worker = fleet.web(), fleet.worker()
+    known = {"web": PROCESSES, "worker": 1}
+
+    def counted() -> dict[str, int]:
+        return {role: len(each) for role, each in of_processes(fleet, "process_threads").items()}
+
+    until(lambda: counted() == known)
+    for name in ("memory_bytes", "cpu_seconds_total", "open_files", "threads"):
+        shown = of_processes(fleet, f"process_{name}")
+        assert all(value > 0 for values in shown.values() for value in values), name
+    memory = psutil.Process(worker.process.pid).memory_info().rss
+    assert of_processes(fleet, "process_memory_bytes")["worker"] == [pytest.approx(memory, rel=0.3)]
+    pools = of_processes(fleet, "database_pool_connections_max")
+    assert set(pools["web"] + pools["worker"]) == {10.0}
+    started = of_processes(fleet, "process_start_time_seconds")
+    assert started["worker"] == [
+        pytest.approx(psutil.Process(worker.process.pid).create_time(), abs=60)
+    ]
+    assert web.terminate() == 0
+    assert worker.terminate() == 0
+    assert fleet.rows("SELECT process FROM processes") == []

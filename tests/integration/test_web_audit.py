@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,11 @@ import pytest
 
 from application.envelope import envelope
 from domain.audit_entry import AuditEntry
+from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
+from domain.money import money
+from domain.payment_saga import PaymentSaga
 from tests.e2e.house import SECRETS, Api, House, house_on, until
+from tests.integration.production_kit import context
 
 Line = tuple[str, str, str, str | None]
 
@@ -81,6 +86,117 @@ def test_commands_that_were_refused_are_there_with_the_code(home: House) -> None
         ("admin", "refund", "refused", "validation_error"),
         ("read", "cancel", "refused", "forbidden"),
     )
+
+
+@pytest.fixture
+def parked(home: House) -> str:
+    """A payment whose saga waits for a person, for two reasons."""
+    payment = home.api.created()
+    payment_id, ref = payment["paymentId"], payment["transactionRef"]
+    for suffix in ("A", "B"):
+        report = GatewayReport(
+            f"{ref}{suffix}",
+            TransactionKind.SALE,
+            TransactionStatus.AUTHORISED,
+            "a cart of somebody else",
+            money("1.00", "SAR"),
+        )
+        with context():
+            home.context.applications.sagas.change(
+                PaymentSaga.create_id(UUID(payment_id)), partial(_park, report)
+            )
+    home.api.saga_becomes(payment_id, "parked")
+    return payment_id
+
+
+def _park(report: GatewayReport, saga: PaymentSaga) -> None:
+    saga.trigger_event(PaymentSaga.ReportDoubted, report=report, reason="odd")
+    saga.trigger_event(
+        PaymentSaga.Parked,
+        reason="doubted",
+        detail="odd",
+        advice="look",
+        call_id=None,
+        transaction_ref=report.transaction_ref,
+    )
+
+
+@pytest.mark.parametrize("action", ["retry", "compensate"])
+def test_what_an_operator_does_to_a_parked_saga_is_one_command(
+    home: House, parked: str, action: str
+) -> None:
+    assert home.api.operate(parked, action).status_code == 200
+    wanted = ("admin", f"{action}_saga", "accepted", None)
+    becomes(home, parked, ("admin", "create", "accepted", None), wanted)
+
+
+@pytest.mark.parametrize("action", ["retry", "compensate"])
+def test_what_an_operator_may_not_do_to_a_saga_is_there_too(home: House, action: str) -> None:
+    payment_id = home.api.created()["paymentId"]
+    assert Api(home.url, SECRETS["write"]).operate(payment_id, action).status_code == 403
+    becomes(
+        home,
+        payment_id,
+        ("admin", "create", "accepted", None),
+        ("write", f"{action}_saga", "refused", "forbidden"),
+    )
+
+
+def test_commands_that_change_nothing_are_there_as_well(home: House) -> None:
+    payment_id = home.api.created()["paymentId"]
+    home.api.saga_becomes(payment_id, "waiting")
+    for action in ("retry", "compensate"):
+        assert home.api.operate(payment_id, action).status_code == 200
+    for _ in range(2):
+        assert home.api.cancel(payment_id).status_code == 200
+    becomes(
+        home,
+        payment_id,
+        ("admin", "create", "accepted", None),
+        ("admin", "retry_saga", "accepted", None),
+        ("admin", "compensate_saga", "accepted", None),
+        ("admin", "cancel", "accepted", "requested_by_merchant"),
+        ("admin", "cancel", "accepted", None),
+    )
+
+
+def test_a_capture_is_there(home: House) -> None:
+    payment = home.api.created(captureMethod="manual")
+    home.customer.pay(payment["transactionRef"])
+    home.api.becomes(payment["paymentId"], "authorized")
+    assert home.api.capture(payment["paymentId"], amount=20).status_code == 202
+    home.api.becomes(payment["paymentId"], "completed")
+    becomes(
+        home,
+        payment["paymentId"],
+        ("admin", "create", "accepted", None),
+        ("admin", "capture", "accepted", None),
+    )
+
+
+def test_a_key_used_for_another_creation_is_a_refused_one(home: House) -> None:
+    headers = {"Idempotency-Key": "meant for tea"}
+    payment = home.api.created(headers)
+    assert home.api.create(headers, description="Coffee").status_code == 422
+    becomes(
+        home,
+        payment["paymentId"],
+        ("admin", "create", "accepted", None),
+        ("admin", "create", "refused", "idempotency_key_reused"),
+    )
+
+
+def test_the_actor_is_the_person_named_by_the_key_whatever_comes_of_it(home: House) -> None:
+    headers = {"X-User-Id": "alice@example.com"}
+    payment_id = home.api.created(headers)["paymentId"]
+    path = f"/v1/payments/{payment_id}"
+    refund = home.api.request("POST", f"{path}/refunds", json={}, headers=headers)
+    assert refund.status_code == 409
+    for _ in range(2):
+        assert home.api.request("POST", f"{path}/cancel", headers=headers).status_code == 200
+    until(lambda: len(lines(home, payment_id)) == 4)
+    assert {actor for actor, *_ in lines(home, payment_id)} == {"alice@example.com"}
+    assert {e.metadata.user_id for e in entries(home, payment_id)} == {"alice@example.com"}
 
 
 def test_a_command_that_is_repeated_with_its_key_is_one_command(home: House) -> None:

@@ -103,6 +103,43 @@ def test_earnings_are_shown_per_payment_and_in_all(api: Api, customer: Customer)
     until(lambda: api.get(path).json()["totals"] == [nothing])
 
 
+def test_what_a_payee_earns_is_added_up_per_currency(api: Api, customer: Customer) -> None:
+    payee = {"id": f"payee-{uuid4()}", "name": "Landlord"}
+    for currency, amount in (("SAR", 100), ("SAR", "0.01"), ("KWD", "10.005")):
+        contract = agreed(
+            api,
+            payee=payee,
+            currency=currency,
+            platformFeePercent=10,
+            instalments=[{"dueOn": day(0), "amount": amount}],
+        )
+        payment_id = first_page(api, contract["contractId"])["paymentId"]
+        customer.pay(api.payment(payment_id)["transactionRef"])
+        api.becomes(payment_id, "completed")
+        if amount == 100:
+            api.refunded(payment_id, amount=25)
+    wanted = [
+        {"currency": "KWD", "gross": 10.005, "platformFee": 1.001, "net": 9.004, "payments": 1},
+        {"currency": "SAR", "gross": 75.01, "platformFee": 7.5, "net": 67.51, "payments": 2},
+    ]
+
+    def look() -> bool:
+        found = api.data("/v1/earnings", payeeId=payee["id"])
+        told = [{name: row[name] for name in wanted[0]} for row in found]
+        return sorted(told, key=lambda row: str(row["currency"])) == wanted
+
+    until(look)
+
+
+def test_an_instalment_of_an_earlier_day_that_is_not_paid_is_overdue(api: Api) -> None:
+    contract = agreed(api, instalments=[{"dueOn": day(-1), "amount": 10}])
+    instalment = first_page(api, contract["contractId"])
+    assert (instalment["status"], instalment["overdue"]) == ("due", True)
+    api.cancel(instalment["paymentId"])
+    until(lambda: shown(api, contract["contractId"])["instalments"][0]["status"] == "unpaid")
+    assert shown(api, contract["contractId"])["instalments"][0]["overdue"] is True
+
+
 def test_a_repeated_request_is_the_same_contract(api: Api) -> None:
     key, body = str(uuid4()), request_for()
     answers = [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -15,10 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
+from interface.web.metrics import STEP_OUTCOMES
 from system import event_counts, figures
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
 from tests.integration.simulator_merchant import listening
+from tests.integration.test_web_webhooks import callback
 from tests.unit.promtool import needs_promtool, promtool
 
 Labels = frozenset[tuple[str, str]]
@@ -112,6 +115,55 @@ def test_the_figures_agree_with_the_events_of_the_log(home: House) -> None:
         ("requested_by_merchant", "cancelled"): 1,
         ("other", "cancelled"): 1,
     }
+
+
+def counts_by(home: House, name: str) -> Counter[tuple[str, ...]]:
+    """A counter's samples by the values of their labels, in the order of the labels' names."""
+    return Counter(
+        {
+            tuple(value for _, value in sorted(labels)): int(count)
+            for (sample, labels), count in scrape(home.url).items()
+            if sample == f"paysaga_{name}_total"
+        }
+    )
+
+
+def test_steps_of_sagas_are_counted_by_what_became_of_them(home: House) -> None:
+    paid(home)
+    declined = home.api.created()
+    home.customer.pay(declined["transactionRef"], DECLINED_CARD)
+    home.api.becomes(declined["paymentId"], "failed")
+    home.api.saga_becomes(declined["paymentId"], "compensated")
+
+    def in_the_log() -> Counter[tuple[str, ...]]:
+        outcomes = {f"saga.step_{outcome}": outcome for outcome in STEP_OUTCOMES.values()}
+        return Counter(
+            (outcomes[event.event_type.value], event.step.value)
+            for event in home.events_of("PaymentSagas")
+            if event.event_type.value in outcomes
+        )
+
+    until(lambda: counts_by(home, "saga_steps") == in_the_log())
+    assert in_the_log()["succeeded", "settle"] >= 1
+    assert in_the_log()["compensated", "create_record"] >= 1
+
+
+def test_callbacks_are_counted_by_what_came_of_them(home: House) -> None:
+    paid(home)
+    stranger = {"transactionRef": "TST-OF-NOBODY", "paymentId": str(uuid4()), "description": "x"}
+    assert home.notify(callback(stranger)).status_code == 200
+    assert home.notify(b'{"cart_id": "of a message without a reference"}').status_code == 200
+
+    def in_the_log() -> Counter[tuple[str, ...]]:
+        return Counter(
+            (str(getattr(event, "outcome", None) or event.reason.split(":")[0]),)
+            for event in home.events_of("Webhooks")
+            if event.event_type.value in {"webhook.processed", "webhook.failed"}
+        )
+
+    kinds = {("paid",), ("unknown_payment",), ("unreadable",)}
+    until(lambda: kinds <= in_the_log().keys())
+    until(lambda: counts_by(home, "webhooks") == in_the_log())
 
 
 def test_the_time_to_the_final_status_is_a_histogram_of_what_really_passed(home: House) -> None:

@@ -291,8 +291,9 @@ def test_each_filter_finds_what_it_names_and_nothing_else(api: Api, home: House)
     assert found(q=word, createdFrom=mine["createdAt"], createdTo=other["createdAt"]) == both
     assert found(q="%") == []
     assert found(contractId="'; DROP TABLE view_payments; --") == []
-    listed = api.data("/v1/payments", contractId=word)[0]
     until(lambda: api.data("/v1/payments", contractId=word)[0]["saga"]["status"] == "waiting")
+    until(lambda: api.data("/v1/payments", contractId=word)[0]["status"] == "processing")
+    listed = api.data("/v1/payments", contractId=word)[0]
     assert listed | {"saga": None} == api.payment(mine["paymentId"]) | {"saga": None}
 
 
@@ -431,5 +432,9 @@ def test_amounts_too_long_for_floats_survive_the_whole_way(api: Api, home: House
     api.becomes(payment["paymentId"], "completed")
     told = json.loads(home.merchant.next().body, parse_float=Decimal)
     assert told["data"]["amount"] == Decimal("8888888888.88")
-    listed = api.get("/v1/payments", transactionRef=payment["transactionRef"]).text
-    assert '"amount":8888888888.88,' in listed
+
+    def listed() -> str:
+        return api.get("/v1/payments", transactionRef=payment["transactionRef"]).text
+
+    until(lambda: payment["paymentId"] in listed())
+    assert '"amount":8888888888.88,' in listed()

@@ -74,6 +74,7 @@ LOG_OF_AGGREGATE = {
     "Contract": "Contracts",
     "Earnings": "Contracts",
     "AuditEntry": "Operations",
+    "PerformanceMetric": "Operations",
     "Circuit": "Operations",
     "KeyedRequest": "Payments",
 }

@@ -20,6 +20,7 @@ from interface.cli.program import program
 from interface.settings import OTHER_VARIABLES, PREFIX, Settings, load_settings
 from interface.web.app import create_app
 from tests.unit.docs_tables import DOCS, PAGES, ROOT, TABLES, event_classes, pipes, place
+from tests.unit.log_calls import LEVELS, log_lines
 
 PAGES_OF_MANUAL = [
     ROOT / "README.md",
@@ -329,16 +330,25 @@ def camel_case_parameters(rule: str) -> str:
     return re.sub(r"_(\w)", lambda match: match[1].upper(), named)
 
 
-def test_every_log_line_in_the_manual_is_written_by_the_code() -> None:
-    sources = "".join(
+def test_every_log_line_is_in_the_manual_with_its_levels_and_fields() -> None:
+    written = {name: (line.levels, line.fields or {"none"}) for name, line in log_lines().items()}
+    rows = rows_of(DOCS / "monitoring-and-metrics.md", r"[a-z_]+$")
+    documented = {
+        cells[0]: (set(cells[1].split(", ")), set(cells[2].split(", ")))
+        for cells in rows
+        if len(cells) == 4 and set(cells[1].split(", ")) <= LEVELS
+    }
+    assert documented == written
+
+
+def test_every_kind_of_security_event_is_in_the_manual() -> None:
+    code = "".join(
         path.read_text()
         for folder in ("system", "interface")
         for path in (ROOT / folder).rglob("*.py")
     )
-    page = DOCS / "monitoring-and-metrics.md"
-    levels = {"error", "warning", "info"}
-    named = [cells for cells in rows_of(page, "[a-z_]+") if len(cells) == 3 and cells[1] in levels]
-    assert named
-    for cells in named:
-        for event in cells[0].split(", "):
-            assert f'"{event}"' in sources, f"nothing logs {event}"
+    calls = r'(?:kind=|note_wrong_signature\(|record_incident\(\s*|_record\(applications, )"(\w+)"'
+    rows = rows_of(DOCS / "monitoring-and-metrics.md", r"\w+$")
+    severities = {"low", "medium", "high"}
+    documented = {cells[0] for cells in rows if len(cells) == 4 and cells[1] in severities}
+    assert documented == set(re.findall(calls, code))

@@ -8,8 +8,12 @@ from eventsourcing.persistence import StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
+from application.event_log import Page
 from system.log_tail import LogTail
 from system.persistence.memory import MemoryRecorder, MemoryTables
+
+NOTHING = Page(None, 0, ())
+NOW, EARLIER = UUID(int=2), UUID(int=1)
 
 
 class CountingRecorder(MemoryRecorder):
@@ -26,7 +30,7 @@ def log_of(events: int) -> tuple[LogTail, CountingRecorder]:
     """A log with so many events, and its tail."""
     recorder = CountingRecorder(MemoryTables())
     append(recorder, events)
-    log: Any = SimpleNamespace(recorder=recorder)
+    log: Any = SimpleNamespace(recorder=recorder, events=SimpleNamespace(newest=NOTHING))
     return LogTail(log), recorder
 
 
@@ -69,3 +73,37 @@ def test_each_follower_sees_every_event_once_and_in_order(
         seen[follower] += page
     for ids in seen:
         assert ids == list(range(1, len(ids) + 1))
+
+
+def recorded_here(epoch: UUID | None) -> tuple[LogTail, CountingRecorder]:
+    """A log of four events, of which this process recorded the last two."""
+    recorder = CountingRecorder(MemoryTables())
+    append(recorder, 4)
+    newest = Page(epoch, 2, recorder.select_notifications(3, 10))
+    recorder.reads = 0
+    log: Any = SimpleNamespace(recorder=recorder, events=SimpleNamespace(newest=newest))
+    return LogTail(log), recorder
+
+
+def test_what_was_recorded_here_is_not_read_back() -> None:
+    tail, recorder = recorded_here(NOW)
+    assert [n.id for n in tail.after(2, 10, NOW)] == [3, 4]
+    assert [n.id for n in tail.after(3, 10, NOW)] == [4]
+    assert recorder.reads == 0
+
+
+def test_a_follower_that_is_behind_what_was_recorded_here_misses_nothing() -> None:
+    tail, recorder = recorded_here(NOW)
+    assert [n.id for n in tail.after(1, 10, NOW)] == [2, 3, 4]
+    assert recorder.reads == 1
+
+
+def test_what_was_recorded_or_read_in_another_epoch_is_read_anew() -> None:
+    tail, recorder = recorded_here(EARLIER)
+    assert [n.id for n in tail.after(2, 10, NOW)] == [3, 4]
+    assert recorder.reads == 1
+    assert [n.id for n in tail.after(2, 10, EARLIER)] == [3, 4]
+    assert recorder.reads == 1
+    tail.after(0, 10, EARLIER)
+    tail.after(0, 10, NOW)
+    assert recorder.reads == 3

@@ -25,6 +25,7 @@ from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_
 from domain.keyed_request import KeyedCommand, serving
 from domain.money import Money
 from domain.payment import Payment
+from domain.performance_metric import Figure
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
 from tests.simulation.contract_kit import contract_of_every_fate
@@ -112,7 +113,13 @@ def _everything_goes_wrong(s: SystemUnderTest) -> None:
 def _command_is_refused(s: SystemUnderTest) -> None:
     payment_id = s.create_payment("10.00", "SAR", "Tea")
     with s.acting("operator"):
-        s.applications.operations.record_refusal(payment_id, "shop", "capture", "forbidden")
+        s.applications.operations.record_without_effect(payment_id, "shop", "capture", "forbidden")
+
+
+def _process_tells_how_it_fares(s: SystemUnderTest) -> None:
+    figure = Figure("agenda.depth", 7.5, "items", {"kind": "gateway_call"})
+    with s.acting("performance"):
+        s.applications.operations.record_figures([figure], 60_000)
 
 
 def _breaker_lives(s: SystemUnderTest) -> None:
@@ -178,6 +185,7 @@ SPECIAL_STORIES = (
     _everything_goes_wrong,
     _breaker_lives,
     _incident_of_every_kind,
+    _process_tells_how_it_fares,
     _request_with_a_key,
     contract_of_every_fate,
 )
