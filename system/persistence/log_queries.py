@@ -56,6 +56,15 @@ class LogQueries:
             .format(events)
             .as_bytes()
         )
+        self._of_versions = (
+            SQL(
+                "SELECT originator_id, originator_version, topic, state, notification_id FROM {} "
+                "WHERE (originator_id, originator_version) IN "
+                "(SELECT * FROM unnest(%b::uuid[], %b::bigint[])) ORDER BY notification_id"
+            )
+            .format(events)
+            .as_bytes()
+        )
         self._after = (
             SQL(
                 "SELECT originator_id, originator_version, topic, state, notification_id FROM {} "
@@ -109,6 +118,15 @@ class LogQueries:
         """All events of several aggregates, those of each together and oldest first."""
         cursor = _execute(connection, self._of_aggregates, (list(aggregate_ids),))
         return [StoredEvent(*row) for row in cursor.fetchall()]
+
+    def of_versions(
+        self, connection: Connection[DictRow], events: Sequence[StoredEvent]
+    ) -> list[tuple[StoredEvent, int]]:
+        """What stands in the log where these events belong, with the positions, in their order."""
+        ids = [event.originator_id for event in events]
+        versions = [event.originator_version for event in events]
+        cursor = _execute(connection, self._of_versions, (ids, versions))
+        return [(StoredEvent(*row), position) for *row, position in cursor.fetchall()]
 
     def after(
         self, connection: Connection[DictRow], position: int, limit: int

@@ -10,6 +10,7 @@ from uuid import UUID
 import psycopg
 from eventsourcing.persistence import (
     InfrastructureFactory,
+    IntegrityError,
     InterfaceError,
     Notification,
     OperationalError,
@@ -66,12 +67,16 @@ def reconnecting(method: F) -> F:
         try:
             return method(self, *args, **kwargs)
         except (InterfaceError, OperationalError) as error:
-            if isinstance(error.__cause__, PoolTimeout):
-                raise
-            getattr(self, "_persistence", self).datastore.pool.check()
+            _clear_of_dead_connections(getattr(self, "_persistence", self).datastore, error)
             return method(self, *args, **kwargs)
 
     return cast(F, wrapped)
+
+
+def _clear_of_dead_connections(datastore: PostgresDatastore, error: Exception) -> None:
+    if isinstance(error.__cause__, PoolTimeout):
+        raise error
+    datastore.pool.check()
 
 
 class PostgresRecorder(PostgresProcessRecorder):
@@ -152,10 +157,33 @@ class PostgresRecorder(PostgresProcessRecorder):
         with Borrowed(self.datastore) as connection:
             return self._queries.after(connection, position, limit)
 
-    @reconnecting
     def insert_events(
         self, stored_events: Sequence[StoredEvent], **kwargs: Any
     ) -> Sequence[int] | None:
+        """Tries once more when the connection turns out to be dead. The first try may have been
+        recorded and only its answer lost: who then meets these very events has recorded them."""
+        try:
+            return self._insert(stored_events, **kwargs)
+        except (InterfaceError, OperationalError) as error:
+            _clear_of_dead_connections(self.datastore, error)
+        try:
+            return self._insert(stored_events, **kwargs)
+        except IntegrityError:
+            is_followers = kwargs.get("tracking") is not None
+            positions = None if is_followers else self._positions_if_recorded(stored_events)
+            if positions is None:
+                raise
+            return positions
+
+    def _positions_if_recorded(self, stored_events: Sequence[StoredEvent]) -> list[int] | None:
+        """Where exactly these events stand, for good; None when not all of them are recorded."""
+        with Borrowed(self.datastore) as connection:
+            found = self._queries.of_versions(connection, stored_events)
+            connection.execute(WAIT_FOR_DISK, prepare=True)
+        is_recorded = bool(found) and [event for event, _ in found] == list(stored_events)
+        return [position for _, position in found] if is_recorded else None
+
+    def _insert(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
         epoch: UUID | None = kwargs.get("epoch")

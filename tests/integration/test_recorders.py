@@ -13,14 +13,22 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
+from application.payments import NewPayment
 from application.rows import Delete, Patch, RowChange, Upsert, fold
+from domain.money import money
 from system.persistence.log_function import Announcement
 from system.persistence.memory import MemoryFactory, MemoryTables
 from system.persistence.postgres import PostgresPersistence, PostgresRecorder
 from system.persistence.reached import Reached
 from system.persistence.row_sql import RowWriter
 from system.persistence.tables import SAGAS_VIEW, Table
-from tests.integration.production_kit import PATIENCE_SECONDS, kill_connections, store
+from tests.integration.production_kit import (
+    PATIENCE_SECONDS,
+    applications_on,
+    context,
+    kill_connections,
+    store,
+)
 
 AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
 NOTES = Table(
@@ -301,3 +309,68 @@ def test_no_statement_and_no_lock_is_waited_for_without_end(
             "current_setting('lock_timeout') AS lock"
         ).fetchall()
     assert found == {"statement": "30s", "lock": "10s"}
+
+
+@pytest.fixture
+def cut_after_commit(persistence: PostgresPersistence) -> None:
+    """The next connection that has committed, and waits for the disk, is cut."""
+    with persistence.connection() as connection:
+        connection.execute("CREATE SEQUENCE waits")
+        connection.execute(
+            "CREATE OR REPLACE FUNCTION wait_for_disk() RETURNS void LANGUAGE plpgsql AS $$ BEGIN "
+            "IF nextval('waits') = 1 THEN "
+            "PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(60); END IF; END $$"
+        )
+
+
+def waits(persistence: PostgresPersistence) -> int:
+    """How often somebody waited for the disk since it was to be cut."""
+    with persistence.connection() as connection:
+        row = connection.execute("SELECT last_value FROM waits").fetchone()
+    assert row is not None
+    return int(row["last_value"])
+
+
+@pytest.mark.usefixtures("cut_after_commit")
+@pytest.mark.parametrize("rows", [[], [saga_row(1)]], ids=["bare", "with rows"])
+def test_who_was_cut_off_after_the_commit_finds_its_own_events_recorded_and_waits_for_the_disk(
+    persistence: PostgresPersistence, log: PostgresRecorder, rows: Sequence[RowChange]
+) -> None:
+    others = [*events(2, of=uuid4()), *events(1, 2), *events(1, of=uuid4())]
+    assert log.insert_events(others, rows=rows) == positions(log)
+    assert len(positions(log)) == len(others)
+    assert waits(persistence) >= 2
+
+
+def test_what_others_recorded_meanwhile_is_a_conflict_also_for_who_was_cut_off(
+    database_url: str, log: PostgresRecorder
+) -> None:
+    log.insert_events(events(1, 2))
+    theirs = StoredEvent(AGGREGATE, 2, "domain.payment:Payment.Initiated", b'{"of": "others"}')
+    for ours in ([theirs], [*events(1), theirs], events(2, 3)):
+        kill_connections(database_url)
+        with pytest.raises(IntegrityError):
+            log.insert_events(ours)
+    assert len(positions(log)) == 2
+
+
+@pytest.mark.usefixtures("cut_after_commit")
+def test_a_payment_whose_maker_was_cut_off_after_the_commit_is_no_replay(
+    persistence: PostgresPersistence,
+) -> None:
+    payments = applications_on(persistence).payments
+    with context():
+        request = NewPayment(money("10.00", "SAR"), "Tea")
+        payment, is_replay = payments.initiate(request, AGGREGATE)
+    assert not is_replay
+    assert [event.originator_id for event in payments.all()] == [payment.id]
+
+
+@pytest.mark.usefixtures("cut_after_commit")
+def test_a_command_that_was_cut_off_after_the_commit_is_carried_out_once(
+    persistence: PostgresPersistence,
+) -> None:
+    operations = applications_on(persistence).operations
+    with context():
+        incident = operations.record_incident("forged", "high", None, {})
+    assert [event.originator_id for event in operations.all()] == [incident]
