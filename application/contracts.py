@@ -53,8 +53,9 @@ class Contracts(EventLog[Contract]):
         return self._persistently(lambda: self._create_once(request))
 
     def _create_once(self, request: NewContract) -> Contract:
+        epoch = self.epoch()
         aggregate_id = Contract.create_id(request.contract_id)
-        if self._is_repeat():
+        if self._is_repeat(epoch):
             return self.get(aggregate_id)
         if self.history(aggregate_id):
             raise ContractExists(

@@ -232,7 +232,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         rows: Sequence[RowChange],
     ) -> TAggregate:
         epoch = self.epoch()
-        if self._is_repeat():
+        if self._is_repeat(epoch):
             return self.get(aggregate_id)
         aggregate = self.load(aggregate_id)
         decide(aggregate)
@@ -256,8 +256,9 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         """
 
         def write() -> None:
-            if not self._is_repeat():
-                self._record_command(rows=find())
+            epoch = self.epoch()
+            if not self._is_repeat(epoch):
+                self._record_command(rows=find(), epoch=epoch)
 
         self._persistently(write)
 
@@ -266,25 +267,23 @@ class EventLog(Application[UUID], Generic[TAggregate]):
             try:
                 return step()
             except IntegrityError:
-                self.forget_epoch()
                 if attempt == CONFLICT_ATTEMPTS_MAX:
                     raise
         raise AssertionError("unreachable: the loop returns or raises")
 
-    def _is_repeat(self) -> bool:
+    def _is_repeat(self, epoch: UUID | None) -> bool:
         command = current_command()
         if command is None or command.is_recorded:
             return False
         try:
             earlier: Any = self.get(command.request_id)
         except AggregateNotFoundError:
-            is_repeat = command.is_replay
-        else:
-            command.meet(earlier.fingerprint)
-            is_repeat = True
-        if is_repeat:
-            self._persistence.wait_for_disk()
-        return is_repeat
+            if command.is_replay:
+                self.record(epoch=epoch)
+            return command.is_replay
+        self.record(epoch=epoch)
+        command.meet(earlier.fingerprint)
+        return True
 
     def _record_command(
         self,
@@ -308,17 +307,18 @@ class EventLog(Application[UUID], Generic[TAggregate]):
     ) -> None:
         """Records pending events and row changes in one transaction. Whoever changed an aggregate
         that was recorded before gives the `epoch` in which it was read (see `Persistence.epoch`).
-        Who has nothing to record waits until what others have is kept for good.
+        Who has nothing to record waits until what he has read is kept for good.
 
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first, or the epoch
                 is over.
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
-        if rows or events:
+        try:
             self.events.put(events, rows=list(rows), epoch=epoch)
-        else:
-            self._persistence.wait_for_disk()
+        except IntegrityError:
+            self.forget_epoch()
+            raise
 
     def epoch(self) -> UUID | None:
         """See `Persistence.epoch`."""

@@ -51,7 +51,3 @@ class Persistence(Protocol):
     def forget_epoch(self) -> None:
         """Asks the store for its epoch next time."""
         ...
-
-    def wait_for_disk(self) -> None:
-        """Returns when all that can be seen now is kept for good."""
-        ...

@@ -333,9 +333,13 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         event_type = PaymentEventType.SAGA_FOLLOW_UP_ENDED
         priority = Priority.LOW
         call_id: UUID
+        refund_ref: str | None
+        """What let the rest of an authorization go; None when nothing was given back."""
 
         def apply(self, aggregate: "PaymentSaga") -> None:
             aggregate.resolve(self.call_id)
+            if self.refund_ref is not None:
+                aggregate.refund_refs.add(self.refund_ref)
 
     class ForeignReturnSeen(Event):
         """Somebody gave back some of `transaction_ref` in the gateway's dashboard: refunded it, or

@@ -95,14 +95,16 @@ class SagaCalls:
 
     @property
     def carts_with_pages(self) -> list[str]:
-        """The carts for which there may be a page: all but those that the gateway refused."""
-        return [
+        """The carts for which there may be a page: all but those that the gateway refused, unless
+        there is a page all the same."""
+        likely = [
             call.cart_id
             for call in self.saga.calls.values()
             if call.operation is Operation.OPEN_PAGE
             and call.cart_id
             and call.call_id not in self.saga.refused
         ]
+        return likely or (list(self.saga.cart_ids) if self.saga.transaction_ref else [])
 
     @property
     def is_opening_page(self) -> bool:
@@ -125,6 +127,23 @@ class SagaCalls:
         if ref is not None and ref != self.saga.transaction_ref:
             self.insist(call)
 
+    def is_about_page(self, call: Call) -> bool:
+        """True for a question about a page of the customer's."""
+        is_by_cart = call.cart_id in self.saga.cart_ids
+        return is_by_cart or call.transaction_ref == self.saga.transaction_ref
+
+    def keep_asking_about_page(self) -> None:
+        """Asks about the customer's page, unless that is on the agenda already."""
+        is_asked = any(
+            call.operation.is_query
+            and call.call_id not in self.saga.answered
+            and call.not_after is None
+            and self.is_about_page(call)
+            for call in self.saga.calls.values()
+        )
+        if not is_asked and Deadline.RECONCILE not in self.saga.deadlines:
+            self.ask_about(self.saga.transaction_ref)
+
     def questions_about(self, transaction_ref: str) -> int:
         """How often a transaction was asked about."""
         return sum(
@@ -137,18 +156,30 @@ class SagaCalls:
         """Asks for all that came of the payment's pages and of its capture: money that was held,
         or paid in cash, arrives as a new transaction (PayTabs, section 7.5), and a refund made in
         the dashboard may bear the cart of what it gives back. A question that may come too late
-        to be put (`not_after`) stands for no other."""
+        to be put (`not_after`), or whose answer nobody awaits, stands for no other."""
         asked = {
             call.cart_id
             for call in self.saga.calls.values()
             if call.operation is Operation.QUERY_CART
-            and call.call_id not in self.saga.answered
+            and self.saga.awaits(call.call_id)
             and call.not_after is None
         }
         taken = [money.cart_id for money in self.saga.money_known if money.cart_id]
-        carts = dict.fromkeys([*self.carts_with_pages, *taken])
+        carts = dict.fromkeys([*self.carts_with_pages, *taken, *self._carts_in_question])
         for cart_id in [cart for cart in carts if cart not in asked]:
             self.request(Operation.QUERY_CART, self.now, cart_id=cart_id)
+
+    @property
+    def _carts_in_question(self) -> list[str]:
+        """The carts of follow-ups of which an attempt that was thought refused or undone may have
+        been done: captures, and what was asked for more than once."""
+        return [
+            call.cart_id
+            for call in self.saga.calls.values()
+            if call.operation.is_follow_up
+            and call.cart_id
+            and (call.operation is Operation.CAPTURE or self.attempts_of(call) > 1)
+        ]
 
     def ask_after(self, call: Call, due_at: datetime) -> None:
         """Asks what became of a call, by its cart."""

@@ -55,7 +55,9 @@ class SagaDecider:
 
     def reports_received(self, call_id: UUID, reports: list[GatewayReport]) -> None:
         """The gateway answered a query or a follow-up."""
-        call = self._answer(call_id)
+        is_refused = bool(reports) and all(report.status.is_refusal for report in reports)
+        is_move = call_id in {call.call_id for call in self.saga.follow_ups_under_way}
+        call = self._answer(call_id, is_refused=is_refused and is_move)
         if call is None:
             return
         self._calls.end_wait_for(call)
@@ -82,7 +84,7 @@ class SagaDecider:
         elif Verdict.HELD in verdicts and call.operation is Operation.QUERY_TRANSACTION:
             self._calls.ask_carts()
         elif self.saga.is_running(Step.AWAIT_CUSTOMER):
-            self._wait_on(verdicts)
+            self._wait_on(call, verdicts)
         elif Verdict.HELD in verdicts:
             self._compensation.watch_what_is_held()
 
@@ -103,7 +105,7 @@ class SagaDecider:
         elif call.operation is Operation.OPEN_PAGE or is_too_late:
             self._close(failure.message, Closing(PaymentStatus.FAILED, failure))
         elif call.operation.is_follow_up:
-            self._money.refused(call, failure)
+            self._money.turned_down(call, failure)
         else:
             self._insist(call, failure.message)
         self._conclude()
@@ -237,11 +239,8 @@ class SagaDecider:
             self._close(why, Closing(PaymentStatus.CANCELLED, cancellation_reason=reason))
 
     def _ask(self, deadline: Deadline) -> None:
-        """Asks about the customer's page; in the end about all there are, if there are more."""
-        is_only_page = (
-            len(self._calls.carts_with_pages) == 1 and self.saga.transaction_ref is not None
-        )
-        if deadline is Deadline.LATE_MONEY and not is_only_page:
+        """Asks about the customer's page; in the end about all that bears the payment's carts."""
+        if deadline is Deadline.LATE_MONEY:
             self._calls.ask_carts()
         else:
             self._calls.ask_about(self.saga.transaction_ref)
@@ -283,13 +282,19 @@ class SagaDecider:
 
     # Forwards
 
-    def _wait_on(self, verdicts: list[Verdict]) -> None:
+    def _wait_on(self, call: Call, verdicts: list[Verdict]) -> None:
+        """Only an answer about the page itself may end the wait for the customer, and only one by
+        its cart does: another sale may bear the same cart, after a recovery of the database."""
         opened_at, expires_at = self.saga.page_opened_at, self.saga.page_expires_at
         assert opened_at is not None
         assert expires_at is not None
         is_over = self.now >= expires_at + self.timings.expiry_grace
         is_held = Verdict.HELD in verdicts and self.now < opened_at + self.timings.held_max
-        if is_over and not is_held:
+        if not self._calls.is_about_page(call):
+            self._calls.keep_asking_about_page()
+        elif is_over and not is_held and call.operation is Operation.QUERY_TRANSACTION:
+            self._calls.ask_carts()
+        elif is_over and not is_held:
             reason = "expired"
             closing = Closing(PaymentStatus.CANCELLED, cancellation_reason=reason)
             self._close("the page ran out", closing)

@@ -1,5 +1,6 @@
 """What a saga makes of what the gateway says: one path for callbacks, answers and queries alike."""
 
+from dataclasses import replace
 from uuid import UUID
 
 from domain.belief import FOLLOW_UPS, Expectation, Verdict, judge
@@ -56,9 +57,29 @@ class SagaHearing:
     ) -> Verdict:
         if not self._money.heard(follow_up, report):
             return Verdict.DOUBTED
-        if report.kind is TransactionKind.REFUND and self._saga.is_resolved(follow_up):
+        is_done = report.status is TransactionStatus.AUTHORISED
+        if not self._saga.is_resolved(follow_up):
+            return Verdict.IRRELEVANT
+        if report.kind in FOLLOW_UPS:
             self._given_back_elsewhere(report, is_verified=is_verified)
+        elif is_done and not self._is_money_known(report.transaction_ref):
+            self._captured_after_all(follow_up, report, is_verified=is_verified)
         return Verdict.IRRELEVANT
+
+    def _captured_after_all(
+        self, capture: Call, report: GatewayReport, *, is_verified: bool
+    ) -> None:
+        """A capture that was thought refused took the money. It is verified first."""
+        if is_verified:
+            report = replace(report, previous_ref=capture.transaction_ref)
+            self._money_arrived(report, is_authorization=False)
+        else:
+            self._calls.ask_about(report.transaction_ref)
+
+    def _is_money_known(self, transaction_ref: str) -> bool:
+        """True for money that the payment has taken, or that goes back already."""
+        known = {money.transaction_ref for money in self._saga.money_known}
+        return transaction_ref in known | set(self._saga.returns)
 
     def _follow_up_of(self, report: GatewayReport) -> Call | None:
         """The follow-up that a report speaks of. A dashboard refund may bear the cart of what it
@@ -95,15 +116,15 @@ class SagaHearing:
     # What does not fit
 
     def _doubt(self, report: GatewayReport, reason: str, *, is_verified: bool) -> None:
-        is_settled = report.transaction_ref in self._saga.returns
-        is_waiting = report.transaction_ref in self._saga.parked
-        is_old = is_waiting and self._saga.doubts.get(report.transaction_ref) == report
+        ref = report.transaction_ref
+        is_settled = ref in self._saga.returns or self._is_left_as_it_is(report)
+        is_old = ref in self._saga.parked and self._saga.doubts.get(ref) == report
         if is_verified and (is_settled or is_old or not self._is_about_us(report)):
             return
         self._calls.trigger(PaymentSaga.ReportDoubted, report=report, reason=reason)
         if not is_verified:
-            for ref in sorted({report.transaction_ref, self._saga.transaction_ref or ""} - {""}):
-                self._calls.ask_about(ref)
+            for asked in sorted({ref, self._saga.transaction_ref or ""} - {""}):
+                self._calls.ask_about(asked)
         elif self._is_given_up(report):
             self._money.give_back(report)
         else:
@@ -113,9 +134,13 @@ class SagaHearing:
         """True for money that cannot be believed, and that an operator wants given back. What the
         payment is known to have taken is not meant: its steps undo that."""
         is_money = report.status is TransactionStatus.AUTHORISED and report.kind not in FOLLOW_UPS
-        known = {money.transaction_ref for money in self._saga.money_known}
-        is_meant = report.transaction_ref in self._saga.given_up - known
-        return is_money and is_meant
+        ref = report.transaction_ref
+        return is_money and ref in self._saga.given_up and not self._is_money_known(ref)
+
+    def _is_left_as_it_is(self, report: GatewayReport) -> bool:
+        """True for somebody else's refund that an operator has given up: nothing can be given
+        back of it."""
+        return report.kind in FOLLOW_UPS and report.transaction_ref in self._saga.given_up
 
     def _park(self, report: GatewayReport, reason: str) -> None:
         self._calls.park(
@@ -171,13 +196,12 @@ class SagaHearing:
 
     def _money_arrived(self, report: GatewayReport, *, is_authorization: bool) -> None:
         authorization, settlement = self._saga.authorization, self._saga.settlement
-        known = {earlier.transaction_ref for earlier in self._saga.money_known}
-        if report.transaction_ref in known | set(self._saga.returns):
+        if self._is_money_known(report.transaction_ref):
             return
         is_capture = authorization and authorization.transaction_ref == report.previous_ref
         if is_capture and settlement is None and not self._saga.is_closing:
             self._money.captured(None, report)
-        elif known or self._saga.is_closing:
+        elif self._saga.money_known or self._saga.is_closing:
             self._money.give_back(report)
         else:
             self._settle(report, is_authorization=is_authorization)

@@ -56,8 +56,10 @@ class SagaMoney:
         return any(call.operation is Operation.CAPTURE for call in under_way)
 
     def is_wanted(self, call: Call) -> bool:
-        """False for a capture of a payment that is being closed: it would only be given back."""
-        return not (call.operation is Operation.CAPTURE and self._saga.is_closing)
+        """False for a capture of a payment that is being closed, or has taken another one: it
+        would only be given back."""
+        is_taken = self._saga.is_closing or self._saga.settlement is not None
+        return not (call.operation is Operation.CAPTURE and is_taken)
 
     def give_back(self, report: GatewayReport) -> None:
         """Money that must not be kept goes back: refunded, or let go if only authorized."""
@@ -97,7 +99,10 @@ class SagaMoney:
         )
 
     def _let_rest_go(self) -> None:
+        """What was not captured is the customer's again, once no capture of ours can take it."""
         authorization = self._saga.authorization
+        if self._saga.is_closing or self._saga.settlement is None or self.is_capturing:
+            return
         if authorization is not None and (rest := self._left_of(authorization)).amount > 0:
             self._follow_up(Operation.VOID, "v", authorization.transaction_ref, rest)
 
@@ -155,7 +160,8 @@ class SagaMoney:
         done = [report for report in fitting if report.status is TransactionStatus.AUTHORISED]
         undecided = [report for report in fitting if not report.status.is_refusal]
         if fitting:
-            self._weigh(call, (done or undecided or fitting)[0])
+            is_all = asked.operation is Operation.QUERY_CART
+            self._weigh(call, (done or undecided or fitting)[0], is_all=is_all)
         elif reports:
             reason = self._doubt(call, reports[0]) or ""
             self._calls.trigger(PaymentSaga.ReportDoubted, report=reports[0], reason=reason)
@@ -184,11 +190,13 @@ class SagaMoney:
             return f"it speaks of {told}, {asked} was asked for"
         return None
 
-    def _weigh(self, call: Call, report: GatewayReport) -> None:
+    def _weigh(self, call: Call, report: GatewayReport, *, is_all: bool = False) -> None:
+        """`is_all`: the gateway has shown all attempts, and nothing more favourable among them."""
         if report.status is TransactionStatus.AUTHORISED:
             self._done(call, report)
         elif report.status.is_refusal:
-            self.refused(call, Failure("refused", report.message or report.status, report.code))
+            failure = Failure("refused", report.message or report.status, report.code)
+            (self.refused if is_all else self.turned_down)(call, failure)
         else:
             detail = f"the gateway still says {report.status}"
             self._watch(call, report.transaction_ref, detail)
@@ -204,6 +212,14 @@ class SagaMoney:
         """The gateway neither does it nor says what became of it: a person has to look."""
         self._park(call, f"the gateway leaves it open: {why}")
 
+    def turned_down(self, call: Call, failure: Failure) -> None:
+        """The gateway has refused an attempt. A repetition may be refused because the attempt
+        before it was done after all: what the gateway shows of both decides."""
+        if self._calls.attempts_of(call) > 1:
+            self._calls.ask_after(call, self._calls.now)
+        else:
+            self.refused(call, failure)
+
     def refused(self, call: Call, failure: Failure) -> None:
         """The gateway will not do it; perhaps somebody has given the money back already."""
         if call.refund_id is not None:
@@ -211,8 +227,10 @@ class SagaMoney:
             self._calls.ask_carts()
         elif call.operation is Operation.CAPTURE:
             self._end(call, PaymentSaga.CaptureRefused, failure=failure)
+            self._let_rest_go()
+            self._calls.ask_carts()
         else:
-            self._end(call, PaymentSaga.FollowUpEnded)
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
             if self._is_less_due(call):
                 self.try_again(call)
             elif not self._is_returned(call.transaction_ref):
@@ -224,8 +242,7 @@ class SagaMoney:
         if call.refund_id is not None:
             self._end(call, PaymentSaga.RefundSettled, refund_id=call.refund_id, refund_ref=ref)
         elif call.operation is Operation.CAPTURE:
-            self._unpark(call)
-            self.captured(call.call_id, report)
+            self._capture_done(call, report)
         elif call.transaction_ref in self._saga.returns:
             self._end(
                 call,
@@ -235,7 +252,17 @@ class SagaMoney:
                 amount=call.amount,
             )
         else:
-            self._end(call, PaymentSaga.FollowUpEnded)
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=ref)
+
+    def _capture_done(self, call: Call, report: GatewayReport) -> None:
+        """A payment takes one capture: what ours took after one made in the dashboard goes back."""
+        if self._saga.settlement is None:
+            self._unpark(call)
+            self.captured(call.call_id, report)
+        else:
+            self._end(call, PaymentSaga.FollowUpEnded, refund_ref=None)
+            self.give_back(replace(report, previous_ref=call.transaction_ref))
+            self._let_rest_go()
 
     def _end(self, call: Call, event_class: type[PaymentSaga.Event], **fields: object) -> None:
         self._unpark(call)
@@ -250,8 +277,7 @@ class SagaMoney:
             report=report,
             is_closing=self._saga.is_closing,
         )
-        if not self._saga.is_closing:
-            self._let_rest_go()
+        self._let_rest_go()
 
     def taken_by(self, transaction_ref: str | None) -> Money | None:
         """What a transaction took or reserved; None when it brought us no money that we know."""
@@ -375,6 +401,8 @@ class SagaMoney:
             self._calls.ask_after(call, due_at)
         elif not self.is_wanted(call):
             self.refused(call, Failure("not_captured", "the payment was closed meanwhile"))
+        elif call.call_id in self._saga.refused - self._saga.retried:
+            self.refused(call, Failure("refused", "the gateway refused to do it again"))
         elif self._is_given_up(call):
             self._park(call, f"{ATTEMPTS_MAX} attempts came to nothing")
         else:

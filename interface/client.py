@@ -192,7 +192,14 @@ class Client:
 
     def events(self, payment_id: PaymentId) -> list[EventAnswer]:
         """What happened to a payment, oldest first."""
-        return _read(EventList, self.get(path_of(payment_id, "events"))).data
+        found: list[EventAnswer] = []
+        query: dict[str, Any] = {"limit": PAGE_SIZE_MAX}
+        while True:
+            page = _read(EventList, self.get(path_of(payment_id, "events"), query))
+            found += page.data
+            if page.next_cursor is None:
+                return found
+            query["cursor"] = page.next_cursor
 
     def listen(self, *, after: int | None = None, **filters: Any) -> Iterator[EntryAnswer]:
         """Events of all logs as they come, without end: see `stream`. `filters` are those of the

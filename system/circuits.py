@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import structlog
 from eventsourcing.persistence import InterfaceError, OperationalError, PersistenceError
@@ -50,6 +51,7 @@ class Circuits:
         self._removed: set[str] = set()
         self._shown: dict[str, tuple[tuple[int, int], datetime]] = {}
         self._position: int | None = None
+        self._epoch: UUID | None = None
         self._changes: deque[StateChange] = deque(maxlen=CHANGES_MAX)
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -161,14 +163,14 @@ class Circuits:
         )
 
     def _follow_log(self) -> None:
-        """Adopts what was recorded since the last time. The first time it notes where the log
-        ends, and looks at each breaker's own record instead."""
-        recorder = self._operations.recorder
-        if self._position is None:
+        """Adopts what was recorded since the last time. The first time, and after a crash of the
+        database, it notes where the log ends, and looks at each breaker's own record instead."""
+        recorder, epoch = self._operations.recorder, self._operations.epoch()
+        if self._position is None or epoch != self._epoch:
             position = recorder.max_notification_id() or 0
             for breaker in self.breakers():
                 self._adopt(breaker)
-            self._position = position
+            self._position, self._epoch = position, epoch
         while page := recorder.select_notifications(
             self._position, NOTIFICATIONS_MAX, inclusive_of_start=False
         ):
@@ -190,7 +192,8 @@ class Circuits:
             self._shown.pop(name, None)
         gone = [Delete(BREAKER_METRICS.name, (self._process, name)) for name in removed]
         shown = [row for breaker in self.breakers() if (row := self._row_to_show(breaker))]
-        self._operations.record(rows=[*gone, *shown])
+        if gone or shown:
+            self._operations.record(rows=[*gone, *shown])
 
     def _take_metrics_back(self) -> None:
         own = [Delete(BREAKER_METRICS.name, (self._process, name)) for name in self._shown]

@@ -140,6 +140,14 @@ class Following:
         if self._parking is not None:
             self._parking.forget()
 
+    def begins_anew(self) -> bool:
+        """True when the epoch in which the position was read is over. It is forgotten then: what
+        this process passed may be gone, and something else may stand in its place."""
+        if self._epoch is None or self._epoch == self.leader.epoch():
+            return False
+        self.forget_position()
+        return True
+
     def record_position(self) -> None:
         """Records the position, if it is ahead of the one in the store.
 

@@ -67,9 +67,10 @@ class GatewayCallHandler:
         self._recovered_at = recovered_at
 
     def __call__(self, item: WorkItem) -> None:
+        epoch = self._applications.gateway.epoch()
         saga = self._applications.sagas.get(item.aggregate_id)
         if not saga.awaits(item.work_id):
-            self._applications.gateway.record(rows=[item.done()])
+            self._applications.gateway.record(rows=[item.done()], epoch=epoch)
             return
         call = saga.calls[item.work_id]
         sent_at = self._applications.clock.now()
@@ -87,7 +88,7 @@ class GatewayCallHandler:
                     rows=[item.done()],
                 )
             except IntegrityError:
-                self._applications.gateway.record(rows=[item.done()])
+                self._applications.gateway.record(rows=[item.done()], epoch=epoch)
 
     def _outcome(self, saga: PaymentSaga, call: Call, item: WorkItem, now: datetime) -> Outcome:
         if item.attempts > 1 and not call.operation.is_query:
@@ -182,9 +183,10 @@ class ConfirmationHandler:
         self._to_json = to_json
 
     def __call__(self, item: WorkItem) -> None:
+        epoch = self._confirmations.epoch()
         confirmation = self._confirmations.get(item.aggregate_id)
         if not confirmation.awaits(item.work_id):
-            self._confirmations.record(rows=[item.done()])
+            self._confirmations.record(rows=[item.done()], epoch=epoch)
             return
         *earlier, event = self._told_so_far(confirmation)
         now = self._applications.clock.now()

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from eventsourcing.persistence import Notification
 from psycopg.sql import SQL, Identifier
 
+from application.event_log import EventLog
 from application.journal import (
     BEGINNING,
     Entry,
@@ -31,8 +33,12 @@ PAGE_SIZE = 2000
 PASSED_OVER_MAX = 1000
 """The most events that are remembered as passed over: they are parked, or something is wrong."""
 
+NOTHING_READ = -(2**63) - 1
+"""The position before every one that a log can have: an event may have been put below the first."""
+
 START = """
 SELECT coalesce((SELECT max(position) FROM journal), 0) AS head,
+    (SELECT min(position) FROM journal WHERE position < 1) AS below,
     (SELECT coalesce(jsonb_object_agg(application_name, notification_id), '{}')
      FROM journal_tracking) AS reached,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(leader, position)), '[]')
@@ -48,7 +54,7 @@ FROM journal WHERE position > %s AND position <= %s ORDER BY position LIMIT %s
 """
 RECORDS = SQL(
     "SELECT notification_id, uuid_send(originator_id), originator_version, topic, state FROM {} "
-    "WHERE notification_id > %s AND notification_id <= %s ORDER BY notification_id LIMIT %s"
+    "WHERE notification_id >= %s AND notification_id <= %s ORDER BY notification_id LIMIT %s"
 )
 """Hashed here and not in the database, whose own SHA-256 takes several times as long."""
 
@@ -88,12 +94,13 @@ class Broken:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check came to: how many entries are sound from the first on, the last of them, and
-    the first that is not."""
+    """What a check came to: how many entries are sound from the first on, the last of them, the
+    first that is not, and how many events have no entry because they are said to be parked."""
 
     entries: int
     head: Link
     first_broken: Broken | None
+    set_aside: int
 
     @property
     def is_ok(self) -> bool:
@@ -146,6 +153,10 @@ class JournalCheck:
         self._read_to: dict[str, int] = {}
         self._passed_over: dict[Place, int] = {}
 
+    def _reached_in(self, log: str) -> int:
+        """The position up to which a log was read."""
+        return self._read_to.get(log, NOTHING_READ)
+
     @property
     def _link(self) -> Link:
         """The newest link that is sound."""
@@ -156,14 +167,20 @@ class JournalCheck:
         with self._persistence.connection() as connection:
             [start] = connection.execute(START).fetchall()
         total = start["head"]
-        self._reached: dict[str, int] = start["reached"]
+        self._reached = {log: position or 0 for log, position in start["reached"].items()}
         self._parked = {(log, position) for log, position in start["parked"]}
-        broken: Broken | None = None
+        broken = self._below(start["below"])
         while broken is None and self._link.position < total:
             broken = self._check_page(self._page(total), total)
             progress(self._link.position, total)
         broken = broken or self._check_end()
-        return Verdict(self._link.position, self._link, broken)
+        return Verdict(self._link.position, self._link, broken, len(self._parked))
+
+    def _below(self, position: int | None) -> Broken | None:
+        """An entry before the first, which is no part of the chain and found by its event's id."""
+        if position is None:
+            return None
+        return Broken(position, Damage.INSERTED, None, "the first entry is number 1")
 
     def _check_page(self, page: Sequence[Line], total: int) -> Broken | None:
         """Goes on to the end of the page, or to the entry before the first broken one."""
@@ -193,7 +210,7 @@ class JournalCheck:
 
     def _check_line(self, line: Line, records: Records, *, follows: bool) -> Broken | None:
         """Compares an entry whose hash is right with its log."""
-        if line.log_position <= self._read_to.get(line.log, 0):
+        if line.log_position <= self._reached_in(line.log):
             return self._check_late(line)
         recorded = self._next_record(line, records[line.log])
         self._read_to[line.log] = line.log_position
@@ -243,13 +260,15 @@ class JournalCheck:
         position = self._link.position + 1
         if line.position != position:
             return self._gap(line.position - 1)
-        is_known = line.log_position <= self._read_to.get(line.log, 0)
-        if self._record(line) is None or (is_known and line.place not in self._passed_over):
+        is_known = line.log_position <= self._reached_in(line.log)
+        recorded = self._record(line)
+        if recorded is None or (is_known and line.place not in self._passed_over):
             return line.broken(Damage.INSERTED, f"{_told(line.place)} is not what it tells of")
         if self._last is not None and self._differs(self._last):
             return self._last.broken(Damage.ALTERED, "the envelope is not that of its event")
         left_out = self._first_left_out(line.log, line.log_position - 1)
-        if left_out is not None and not self._differs(line):
+        is_whole = recorded == line.record_hash and not self._differs(line)
+        if left_out is not None and is_whole:
             detail = f"the entry of {_told(left_out)} is gone"
             return Broken(position, Damage.REMOVED, None, detail)
         return line.broken(Damage.ALTERED, "its hash does not follow from it and the one before")
@@ -279,7 +298,7 @@ class JournalCheck:
 
     def _first_left_out(self, log: str, last: int) -> Place | None:
         """The first event without an entry, from where the log was read to up to `last`."""
-        rows = self._record_rows(log, self._read_to.get(log, 0), last, PASSED_OVER_MAX)
+        rows = self._record_rows(log, self._reached_in(log), last, PASSED_OVER_MAX)
         places = ((log, position) for position, _ in rows)
         return next((place for place in places if place not in self._parked), None)
 
@@ -301,17 +320,12 @@ class JournalCheck:
 
     def _differs(self, line: Line) -> bool:
         """True when the entry does not tell what its log tells."""
-        entry = self._made_anew(line)
-        return entry is not None and entry.content != line.content
-
-    def _made_anew(self, line: Line) -> Entry | None:
         log = self._applications.by_name.get(line.log)
         found = log.recorder.select_notifications(line.log_position, limit=1) if log else ()
         if log is None or not found or found[0].id != line.log_position:
-            return None
-        event: Any = log.mapper.to_domain_event(found[0])
-        digest = record_hash(found[0])
-        return entry_of(event, subject_of(event), log.name, line.log_position, digest)
+            return False
+        entry = _entry_made_anew(log, found[0])
+        return entry is None or entry.content != line.content
 
     def _page(self, total: int) -> list[Line]:
         return self._lines(self._link.position, total)
@@ -328,7 +342,7 @@ class JournalCheck:
             last[line.log] = max(last.get(line.log, 0), line.log_position)
         limit = len(lines) + PASSED_OVER_MAX
         return {
-            log: deque(self._record_rows(log, self._read_to.get(log, 0), position, limit))
+            log: deque(self._record_rows(log, self._reached_in(log), position, limit))
             for log, position in last.items()
         }
 
@@ -343,7 +357,7 @@ class JournalCheck:
         statement = RECORDS.format(Identifier(f"{log.lower()}_events"))
         with self._persistence.connection() as connection:
             cursor = connection.cursor(row_factory=_recorded)
-            return cursor.execute(statement, (after, last, limit), binary=True).fetchall()
+            return cursor.execute(statement, (after + 1, last, limit), binary=True).fetchall()
 
 
 def _line(_cursor: Any) -> Callable[[Sequence[Any]], Line]:
@@ -351,7 +365,24 @@ def _line(_cursor: Any) -> Callable[[Sequence[Any]], Line]:
 
 
 def _recorded(_cursor: Any) -> Callable[[Sequence[Any]], Record]:
-    return lambda values: (values[0], record_digest(*values[1:]))
+    return lambda values: (values[0], _digest(*values[1:]))
+
+
+def _digest(aggregate_id: bytes, version: int, topic: str | None, state: bytes | None) -> bytes:
+    """The digest of what is recorded, or none at all where no event can be."""
+    if version < 0 or topic is None or state is None:
+        return b""
+    return record_digest(aggregate_id, version, topic, state)
+
+
+def _entry_made_anew(log: EventLog[Any], recorded: Notification) -> Entry | None:
+    """The entry that an event asks for, or None when it cannot be read."""
+    try:
+        event: Any = log.mapper.to_domain_event(recorded)
+        subject_id = subject_of(event)
+    except Exception:  # noqa: BLE001  what cannot be read is damage, whatever keeps it from it
+        return None
+    return entry_of(event, subject_id, log.name, recorded.id, record_hash(recorded))
 
 
 def _told(place: Place) -> str:

@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any, cast
 from uuid import UUID
 
+from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL, Composed, Identifier
 
 from application.event_log import EventLog, ReadsMany, replayed
@@ -54,7 +55,16 @@ ORPHANS = SQL(
     "SELECT v.{key} AS key FROM {view} v WHERE NOT EXISTS "
     "(SELECT FROM {events} e WHERE e.originator_id = v.{owner}) ORDER BY 1 LIMIT %s"
 )
+BEHEADED = SQL(
+    "SELECT originator_id FROM {} e WHERE originator_version > 1 AND NOT EXISTS (SELECT FROM {} f "
+    "WHERE f.originator_id = e.originator_id AND f.originator_version = 1) LIMIT 1"
+)
 ORPHANS_MAX = 1000
+EARNED = "SELECT event_id, payment_id FROM view_earnings WHERE event_id > %s ORDER BY 1 LIMIT %s"
+UNEARNED = (
+    "SELECT id FROM unnest(%s::uuid[]) id WHERE NOT EXISTS "
+    "(SELECT FROM contracts_events e WHERE e.originator_id = id)"
+)
 
 REFUND_COUNTS = "view_refunds, counted"
 EARNINGS_SUMS = "view_earnings, added up"
@@ -89,6 +99,10 @@ class Difference:
     replayed: Any
 
 
+class ReplayImpossible(Exception):
+    """An aggregate cannot be replayed: an event of it is gone, or is none; the text says which."""
+
+
 class ReplayCheck:
     """Replays all logs, page by page. Differences are told as they are found."""
 
@@ -98,7 +112,11 @@ class ReplayCheck:
         self.replayed: dict[str, int] = {}
 
     def run(self, progress: Progress = lambda _done, _total: None) -> Iterator[Difference]:
-        """Every difference; `replayed` counts the aggregates of each log meanwhile."""
+        """Every difference; `replayed` counts the aggregates of each log meanwhile.
+
+        Raises:
+            ReplayImpossible: events of an aggregate are gone, or are none.
+        """
         total = sum(self._count(log) for log in self._logs())
         done = 0
         for log in self._logs():
@@ -108,6 +126,7 @@ class ReplayCheck:
                 self.replayed[log.name] += len(ids)
                 done += len(ids)
                 progress(done, total)
+            self._require_beginnings(log)
         yield from self._orphans()
 
     def _logs(self) -> list[EventLog[Any]]:
@@ -118,6 +137,14 @@ class ReplayCheck:
         with self._persistence.connection() as connection:
             row = connection.execute(statement.format(_events(log))).fetchone()
         return int(row["count"]) if row else 0
+
+    def _require_beginnings(self, log: EventLog[Any]) -> None:
+        """All aggregates were found by their first events."""
+        with self._persistence.connection() as connection:
+            statement = BEHEADED.format(_events(log), _events(log))
+            found = connection.execute(statement).fetchone()
+        if found:
+            raise ReplayImpossible(f"{log.name} {found['originator_id']}: its first event is gone")
 
     def _pages(self, log: EventLog[Any]) -> Iterator[list[UUID]]:
         position = 0
@@ -159,9 +186,9 @@ class ReplayCheck:
         for aggregate_id, records in groupby(
             stored, key=lambda each: cast(UUID, each.originator_id)
         ):
-            events: list[Any] = [log.mapper.to_domain_event(record) for record in records]
+            events, aggregate = _replayed(log, aggregate_id, list(records))
             rows = projected_rows(projections, events)
-            for table, key, row in rows_of(replayed(None, events), self._applications.vault):
+            for table, key, row in rows_of(aggregate, self._applications.vault):
                 rows.setdefault((table, key), {}).update(row)
             found[aggregate_id] = rows
         return found
@@ -187,7 +214,6 @@ class ReplayCheck:
             (WEBHOOKS_VIEW, "webhook_id", logs.webhooks),
             (CONFIRMATIONS_VIEW, "confirmation_id", logs.confirmations),
             (CONTRACTS_VIEW, "aggregate_id", logs.contracts),
-            (EARNINGS_VIEW, "payment_id", logs.payments),
         ):
             statement = ORPHANS.format(
                 key=Identifier(table.key[0]),
@@ -199,6 +225,36 @@ class ReplayCheck:
                 rows = connection.execute(statement, (ORPHANS_MAX,)).fetchall()
             for row in rows:
                 yield Difference(table.name, str(row["key"]), None, str(row["key"]), None)
+        yield from self._unearned()
+
+    def _unearned(self) -> Iterator[Difference]:
+        """Rows of earnings from payments that earned nobody anything."""
+        last = UUID(int=0)
+        while True:
+            with self._persistence.connection() as connection:
+                rows = connection.execute(EARNED, (last, PAGE_SIZE)).fetchall()
+                earnings = {row["event_id"]: Earnings.create_id(row["payment_id"]) for row in rows}
+                found = connection.execute(UNEARNED, (list(set(earnings.values())),)).fetchall()
+            unknown = {row["id"] for row in found}
+            for key, earnings_id in earnings.items():
+                if earnings_id in unknown:
+                    yield Difference(EARNINGS_VIEW.name, str(key), None, str(key), None)
+            if len(rows) < PAGE_SIZE:
+                return
+            last = rows[-1]["event_id"]
+
+
+def _replayed(
+    log: EventLog[Any], aggregate_id: UUID, records: Sequence[StoredEvent]
+) -> tuple[list[Any], Any]:
+    """An aggregate's events, and what they come to."""
+    try:
+        events = [log.mapper.to_domain_event(record) for record in records]
+        return events, replayed(None, events)
+    except Exception as error:
+        raise ReplayImpossible(
+            f"{log.name} {aggregate_id} cannot be replayed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def projected_rows(projections: Sequence[Projection], events: Sequence[Any]) -> dict[Place, Row]:

@@ -46,6 +46,7 @@ class Runner:
     ) -> None:
         self._stopping = threading.Event()
         self._leadership = Leadership(persistence.conninfo, process)
+        self._persistence = persistence
         self._clock = applications.clock
         self._batch_size = batch_size
         tails = {name: LogTail(log_) for name, log_ in applications.by_name.items()}
@@ -142,6 +143,7 @@ class Runner:
                 self._report()
 
     def _report(self) -> None:
+        self._persistence.forget_epoch()
         followers = [follower for lane in self._lanes for follower in lane.followers]
         active = {f.name: f.active_at for f in followers if f.active_at is not None}
         self._leadership.report(active)

@@ -47,6 +47,12 @@ class LogNews:
         else:
             self._announced = max(self._announced, position)
 
+    def look_again(self) -> None:
+        """The log may have grown unheard. Since a crash of the database it may be shorter, too."""
+        if self._following.begins_anew():
+            self._announced = self._passed = 0
+        self._is_unsure = True
+
     def is_there(self) -> bool:
         """True when there is, or may be, something that was not taken in."""
         if self._is_unsure:
@@ -142,9 +148,7 @@ class FollowerTurns:
             self._stand_by(now)
             return False
         self._leads = True
-        if now >= self._look_at:
-            self._look_everywhere(now)
-        return self._advance()
+        return self._advance(now)
 
     def _stand_by(self, now: float) -> None:
         self._leads = False
@@ -159,10 +163,12 @@ class FollowerTurns:
         """A slow poll covers notifications that were lost."""
         self._look_at = now + POLL_SECONDS
         for news in self._news.values():
-            news.hear(None)
+            news.look_again()
 
-    def _advance(self) -> bool:
+    def _advance(self, now: float) -> bool:
         try:
+            if now >= self._look_at:
+                self._look_everywhere(now)
             count = self._take_in_new() + self._take_in_released()
             self._record_positions()
         except IntegrityError as conflict:

@@ -25,10 +25,11 @@ class WebhookMatchHandler:
 
     def __call__(self, item: WorkItem) -> None:
         log = self._applications.webhooks
+        epoch = log.epoch()
         webhook: Webhook = log.get(item.aggregate_id)
         payment = self._payment_of(webhook)
         if payment is None:
-            log.record(rows=[self._what_next(item, webhook)])
+            log.record(rows=[self._what_next(item, webhook)], epoch=epoch)
             return
         context = item.context(self._applications.clock.now())
         own = context.correlated(payment.correlation_id, payment.trace_id, payment.span_id)

@@ -65,6 +65,8 @@ def verify(expect: Link | None, deep: bool, is_json: bool) -> None:
         show_json(write_json(_document(verdict)))
     elif verdict.is_ok:
         click.echo(f"sound: {verdict.entries} entries, head {verdict.head}")
+        if verdict.set_aside:
+            click.echo(f"without {verdict.set_aside} events set aside: see `paysaga parked list`")
     broken = verdict.first_broken
     if broken is not None:
         told = f"entry {broken.position}: {broken.damage.value}: {broken.detail}"
@@ -77,6 +79,7 @@ def _document(verdict: Verdict) -> dict[str, Any]:
         "ok": verdict.is_ok,
         "entries": verdict.entries,
         "head": str(verdict.head),
+        "setAside": verdict.set_aside,
         "firstBroken": {camel_case(name): value for name, value in broken.items()}
         if broken
         else None,

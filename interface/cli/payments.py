@@ -42,6 +42,9 @@ def payments() -> None:
 @click.option("--redirect-url", help="Where the customer goes after paying.")
 @click.option("--client-name", help="The customer's name.")
 @click.option("--client-email", help="The customer's e-mail address.")
+@click.option("--client-phone", help="The customer's phone number.")
+@click.option("--payment-method", help="A method code of the gateway; without it any.")
+@click.option("--manual-capture", is_flag=True, help="Only hold the money until you capture it.")
 @click.option("--contract-id", help="The contract that the payment belongs to.")
 @click.option("--metadata", type=PairType(), multiple=True, help="Your own name=value; repeatable.")
 @click.option("--idempotency-key", help="Makes repeating the command harmless.")
@@ -51,6 +54,7 @@ def create(
     amount: Decimal,
     currency: str,
     metadata: tuple[tuple[str, str], ...],
+    manual_capture: bool,
     idempotency_key: str | None,
     no_wait: bool,
     is_json: bool,
@@ -64,7 +68,11 @@ def create(
         "callbackUrl": options["callback_url"],
         "redirectUrl": options["redirect_url"],
         "contractId": options["contract_id"],
-        "clientInfo": given({"name": options["client_name"], "email": options["client_email"]}),
+        "paymentMethod": options["payment_method"],
+        "captureMethod": "manual" if manual_capture else None,
+        "clientInfo": given(
+            {name: options[f"client_{name}"] for name in ("name", "email", "phone")}
+        ),
         "metadata": dict(metadata),
     }
     with api_client() as api:
@@ -200,10 +208,12 @@ def tail(payment_id: str, interval: float, is_json: bool) -> None:
     with api_client() as api:
         while True:
             is_over = read(api.get(path_of(payment_id, "saga")))["status"] in OVER
-            events = read(api.get(path_of(payment_id, "events")))["data"]
-            for event in events[seen:]:
+            page = read(api.get(path_of(payment_id, "events"), {"cursor": seen}))
+            for event in page["data"]:
                 show_event(event, is_json)
-            seen = len(events)
+            seen += len(page["data"])
+            if page["nextCursor"]:
+                continue
             if is_over:
                 return
             time.sleep(interval)

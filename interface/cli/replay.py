@@ -20,7 +20,7 @@ from interface.cli.showing import printable, show_fields, show_json
 from interface.json_text import write_json
 from interface.web.documents import payment_document
 from system.replay import Change, Happening, Story, story_of
-from system.replay_check import Difference, ReplayCheck
+from system.replay_check import Difference, Progress, ReplayCheck, ReplayImpossible
 
 DIFFERENCES_MAX = 1000
 """So many are printed; afterwards they are only counted."""
@@ -135,7 +135,7 @@ def _check_all(is_json: bool) -> None:
     with operators_database() as (persistence, applications), progress_bar("replay") as tell:
         check = ReplayCheck(persistence, applications)
         count = 0
-        for difference in check.run(tell):
+        for difference in _differences(check, tell):
             count += 1
             if count <= DIFFERENCES_MAX and not is_json:
                 click.echo(_told(difference))
@@ -151,6 +151,14 @@ def _check_all(is_json: bool) -> None:
         )
     if not is_json:
         click.echo(f"the read models show what the events say; replayed: {replayed}")
+
+
+def _differences(check: ReplayCheck, tell: Progress) -> Iterator[Difference]:
+    try:
+        yield from check.run(tell)
+    except ReplayImpossible as impossible:
+        advice = "`paysaga journal verify` names what was altered"
+        raise CommandFailed(str(impossible), advice) from None
 
 
 def _told(difference: Difference) -> str:

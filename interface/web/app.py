@@ -56,6 +56,10 @@ SECURITY_HEADERS = {
     "frame-ancestors 'none'",
 }
 
+ABOUT = (
+    "Payments on hosted pages, refunds, contracts, and the events behind them. Every POST takes "
+    "an `Idempotency-Key`; every error is a problem document (RFC 9457) with a stable `code`."
+)
 
 DESCRIBED = (
     payments,
@@ -90,7 +94,7 @@ def create_app(settings: Settings) -> PaySagaApp:
     context = _context(settings)
     app = PaySagaApp(
         __name__,
-        info=Info(title="PaySaga", version="1"),
+        info=Info(title="PaySaga", version="1", description=ABOUT),
         security_schemes=SECURITY_SCHEMES,
         validation_error_callback=validation_problem,
         validation_error_model=ProblemAnswer,

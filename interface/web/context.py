@@ -4,12 +4,13 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf
 from uuid import UUID
 
+from eventsourcing.persistence import IntegrityError
 from flask import current_app
 
 from domain.circuit import Circuit, CircuitStatus
@@ -53,8 +54,8 @@ class PageWaiter:
     @contextmanager
     def watch(self, payment_id: UUID) -> Iterator[Callable[[Payment, float], Payment]]:
         """Hears of the payment from now on, even before it is recorded. Gives a function that
-        returns the payment as soon as it is not `initiated` any more, or as it is after a time-out
-        in seconds."""
+        returns the payment as soon as it is not `initiated` any more, and that is on the disk, or
+        as it is after a time-out in seconds."""
         name, changed = str(payment_id), threading.Event()
         with self._lock:
             self._waiting[name].append(changed)
@@ -71,7 +72,15 @@ class PageWaiter:
         while payment.status is PaymentStatus.INITIATED and time.monotonic() < end:
             changed.wait(min(end - time.monotonic(), POLL_SECONDS))
             changed.clear()
-            payment = self._payments.get(payment.id)
+            with suppress(IntegrityError):  # a crash took it back: look again
+                payment = self._kept(payment.id)
+        return payment
+
+    def _kept(self, payment_id: UUID) -> Payment:
+        epoch = self._payments.epoch()
+        payment = self._payments.get(payment_id)
+        if payment.status is not PaymentStatus.INITIATED:
+            self._payments.record(epoch=epoch)
         return payment
 
     def _hear(self, payload: str) -> None:

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from interface.web.models import (
     Amount,
     ClientModel,
+    Currency,
     Model,
     OptionalBody,
     PageQuery,
@@ -37,37 +38,39 @@ ContractId = Annotated[str, StringConstraints(pattern=CONTRACT_ID)]
 Percent = Annotated[
     Decimal,
     BeforeValidator(as_number),
-    Field(ge=0, le=100, max_digits=7, decimal_places=4, examples=["2.5"]),
+    Field(ge=0, le=100, max_digits=7, decimal_places=4),
 ]
 
 
 class PayeeModel(Model):
     """Who earns: your own id and name of them."""
 
-    id: ShortText
-    name: ShortText
+    id: ShortText = Field(description="Earnings are added up by it.")
+    name: ShortText = Field(description="For people.")
 
 
 class InstalmentModel(Model):
     """What is due on which day."""
 
     due_on: Day = Field(description="Falls due as this day begins (UTC).")
-    amount: Amount
+    amount: Amount = Field(description="In major units.")
 
 
 class CreateContract(Model):
     """An agreement to pay in instalments. Amounts are in major units of its currency."""
 
     contract_id: ContractId | None = Field(None, description="Chosen by us when not given.")
-    description: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = Field(examples=["SAR"])
-    client_info: ClientModel | None = None
-    payee: PayeeModel
-    platform_fee_percent: Percent
+    description: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="What is paid for; the customer sees it."
+    )
+    currency: Currency
+    client_info: ClientModel | None = Field(None, description="Who pays.")
+    payee: PayeeModel = Field(description="Who earns.")
+    platform_fee_percent: Percent = Field(description="What the platform keeps of each payment.")
     instalments: Annotated[
         list[InstalmentModel], Field(min_length=1, max_length=INSTALMENTS_MAX)
     ] = Field(description="Numbered from 1, in the order given.")
-    callback_url: WebAddress | None = None
+    callback_url: WebAddress | None = Field(None, description="Where confirmations are sent.")
 
 
 class CancelContract(OptionalBody):
@@ -81,22 +84,24 @@ class ContractPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    contract_id: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    contract_id: Annotated[str, StringConstraints(min_length=1, max_length=255)] = Field(
+        description="The id of the contract."
+    )
 
 
 class InstalmentPath(ContractPath):
     """Which instalment of a contract, counted from 1."""
 
-    number: int = Field(ge=1, le=INSTALMENTS_MAX)
+    number: int = Field(ge=1, le=INSTALMENTS_MAX, description="The number of the instalment.")
 
 
 class ContractListQuery(PageQuery):
     """Which contracts; without a filter all, newest first."""
 
-    payee_id: SearchText | None = None
+    payee_id: SearchText | None = Field(None, description="Only of this payee.")
 
 
 class EarningsQuery(Model):
     """Whose earnings; without a filter everybody's."""
 
-    payee_id: SearchText | None = None
+    payee_id: SearchText | None = Field(None, description="Only of this payee.")

@@ -1,9 +1,10 @@
-"""Completes the OpenAPI document with what every operation has in common: problems, headers, and
-links from one operation to the next."""
+"""Completes the OpenAPI document with what every operation has in common: problems, headers,
+examples, and links from one operation to the next."""
 
 from copy import deepcopy
 from typing import Any
 
+from interface.web.examples import EXAMPLES
 from interface.web.problems import KINDS
 
 Document = dict[str, Any]
@@ -127,7 +128,23 @@ def described(document: Document) -> Document:
     for path, methods in complete["paths"].items():
         for method, operation in methods.items():
             _complete(operation, path, method)
+            _exemplify(operation)
     return complete
+
+
+def _exemplify(operation: Document) -> None:
+    """Gives every body and every good answer that has a schema of its own an example of it."""
+    for told in (operation.get("requestBody", {}), *operation["responses"].values()):
+        for content in told.get("content", {}).values():
+            name = schema_name(content)
+            if name in EXAMPLES:
+                content["example"] = EXAMPLES[name]
+
+
+def schema_name(content: Document) -> str:
+    """The name of the schema of a body or an answer; "" when it has none of its own."""
+    reference: str = content.get("schema", {}).get("$ref", "")
+    return reference.rpartition("/")[2]
 
 
 CREATES = frozenset({"createPayment", "createContract"})

@@ -146,6 +146,7 @@ def verify_journal(query: VerifyQuery) -> Response:
         "ok": verdict.is_ok,
         "entries": verdict.entries,
         "head": str(verdict.head),
+        "setAside": verdict.set_aside,
         "firstBroken": broken_document(verdict.first_broken),
     }
     return json_response(document)

@@ -35,4 +35,5 @@ class VerdictAnswer(Answer):
     ok: bool
     entries: Annotated[int, Field(ge=0, description="How many are sound.")]
     head: Annotated[str, Field(description="POSITION:HASH of the newest of them: keep it.")]
+    set_aside: Annotated[int, Field(ge=0, description="How many events are parked without entry.")]
     first_broken: BrokenAnswer | None

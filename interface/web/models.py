@@ -32,6 +32,10 @@ RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
 """How a time begins; a bare number would be read as seconds since 1970."""
 VERSION_MAX = 2**63 - 1
 METADATA_PAIRS_MAX = 50
+LIMIT = "At most so many."
+OF_PAYMENT = "Only of this payment."
+WITH_REF = "Only with this reference of the gateway."
+CURSOR = "The `nextCursor` of the page before."
 
 
 class Model(BaseModel):
@@ -68,7 +72,12 @@ def _web_address(value: str) -> str:
     return value
 
 
-Amount = Annotated[Decimal, BeforeValidator(as_number), Field(examples=["149.50"])]
+Amount = Annotated[Decimal, BeforeValidator(as_number)]
+Currency = Annotated[
+    str,
+    StringConstraints(pattern="^[A-Z]{3}$"),
+    Field(description="An ISO 4217 code with a minor unit, such as SAR."),
+]
 WebAddress = Annotated[
     str,
     StringConstraints(max_length=URL_LENGTH_MAX, pattern=r"^[\x21-\x7e]+$"),
@@ -96,20 +105,28 @@ ShortText = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 class AddressModel(Model):
     """A postal address."""
 
-    street: ShortText | None = None
-    city: ShortText | None = None
-    state: ShortText | None = None
-    country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = None
-    zip: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
+    street: ShortText | None = Field(None, description="Street and number.")
+    city: ShortText | None = Field(None, description="City or town.")
+    state: ShortText | None = Field(None, description="State, province or emirate.")
+    country: Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")] | None = Field(
+        None, description="ISO 3166-1 alpha-2, such as SA."
+    )
+    zip: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = Field(
+        None, description="Postal code."
+    )
 
 
 class ClientModel(Model):
     """Who pays."""
 
-    name: ShortText | None = None
-    email: Annotated[EmailStr, StringConstraints(max_length=254)] | None = None
-    phone: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = None
-    address: AddressModel | None = None
+    name: ShortText | None = Field(None, description="As the customer writes it.")
+    email: Annotated[EmailStr, StringConstraints(max_length=254)] | None = Field(
+        None, description="An e-mail address."
+    )
+    phone: Annotated[str, StringConstraints(min_length=1, max_length=32)] | None = Field(
+        None, description="A number in any form."
+    )
+    address: AddressModel | None = Field(None, description="Where bills go.")
 
     def to_domain(self) -> ClientInfo:
         """The same as the domain knows it."""
@@ -120,22 +137,33 @@ class ClientModel(Model):
 class CreatePayment(Model):
     """A payment to be made. Amounts are in major units, as a number or a decimal string."""
 
-    amount: Amount
-    currency: Annotated[str, StringConstraints(pattern="^[A-Z]{3}$")] = Field(examples=["SAR"])
-    description: Annotated[str, StringConstraints(min_length=1, max_length=128)]
-    contract_id: ShortText | None = None
-    client_info: ClientModel | None = None
-    payment_method: Annotated[str, StringConstraints(pattern="^[a-z]{1,32}$")] = "all"
-    capture_method: Literal["automatic", "manual"] = "automatic"
-    redirect_url: WebAddress | None = None
-    callback_url: WebAddress | None = None
+    amount: Amount = Field(
+        description="In major units, with no more decimals than the currency has."
+    )
+    currency: Currency
+    description: Annotated[str, StringConstraints(min_length=1, max_length=128)] = Field(
+        description="What is paid for; the customer sees it."
+    )
+    contract_id: ShortText | None = Field(None, description="What it belongs to; yours to choose.")
+    client_info: ClientModel | None = Field(None, description="Who pays.")
+    payment_method: Annotated[str, StringConstraints(pattern="^[a-z]{1,32}$")] = Field(
+        "all", description="A method code of the gateway; `all` lets the customer choose."
+    )
+    capture_method: Literal["automatic", "manual"] = Field(
+        "automatic", description="With `manual` money is only held until you capture it."
+    )
+    redirect_url: WebAddress | None = Field(None, description="Where the customer goes afterwards.")
+    callback_url: WebAddress | None = Field(None, description="Where confirmations are sent.")
     metadata: Annotated[
         dict[
             Annotated[str, StringConstraints(min_length=1, max_length=40)],
             Annotated[str, StringConstraints(max_length=500)],
         ],
         Field(max_length=METADATA_PAIRS_MAX),
-    ] = Field(default_factory=dict)
+    ] = Field(
+        default_factory=dict,
+        description="Your own pairs: names of up to 40 characters, values of up to 500.",
+    )
 
 
 class OptionalBody(Model):
@@ -176,8 +204,8 @@ class RefundPayment(OptionalBody):
 class PageQuery(Model):
     """Which page of a list."""
 
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=255)
+    limit: int = Field(20, ge=1, le=100, description=LIMIT)
+    cursor: str | None = Field(None, max_length=255, description=CURSOR)
 
 
 class PaymentPath(Model):
@@ -185,7 +213,7 @@ class PaymentPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    payment_id: UUID
+    payment_id: UUID = Field(description="The id of the payment.")
 
 
 class ReturnForm(Model):
@@ -194,15 +222,15 @@ class ReturnForm(Model):
 
     model_config = ConfigDict(alias_generator=to_camel, extra="allow", frozen=True)
 
-    cart_id: str = ""
-    tran_ref: str = ""
-    resp_status: str = ""
-    resp_code: str = ""
-    resp_message: str = ""
-    acquirer_message: str = ""
-    acquirer_rrn: str = Field("", alias="acquirerRRN")
-    customer_email: str = ""
-    token: str = ""
+    cart_id: str = Field("", description="The id of the payment at the gateway.")
+    tran_ref: str = Field("", description="The reference of the transaction.")
+    resp_status: str = Field("", description="A one-letter status.")
+    resp_code: str = Field("", description="A code of the gateway.")
+    resp_message: str = Field("", description="The same in words.")
+    acquirer_message: str = Field("", description="What the bank said.")
+    acquirer_rrn: str = Field("", alias="acquirerRRN", description="The bank's reference.")
+    customer_email: str = Field("", description="The e-mail address that was typed in.")
+    token: str = Field("", description="Of a stored card; never used.")
     signature: str = Field("", description="When it is there it must be the gateway's.")
 
 
@@ -211,17 +239,17 @@ class WebhookPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    webhook_id: UUID
+    webhook_id: UUID = Field(description="The id of the webhook.")
 
 
 class WebhookQuery(PageQuery):
     """Which webhooks to list; without a filter all of them, newest first."""
 
-    status: WebhookStatus | None = None
-    payment_id: UUID | None = None
-    transaction_ref: SearchText | None = None
-    received_from: Time | None = None
-    received_to: Time | None = None
+    status: WebhookStatus | None = Field(None, description="Only with this status.")
+    payment_id: UUID | None = Field(None, description=OF_PAYMENT)
+    transaction_ref: SearchText | None = Field(None, description=WITH_REF)
+    received_from: Time | None = Field(None, description="Only received then or later.")
+    received_to: Time | None = Field(None, description="Only received then or before.")
 
 
 class ConfirmationPath(Model):
@@ -229,26 +257,28 @@ class ConfirmationPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    confirmation_id: UUID
+    confirmation_id: UUID = Field(description="The id of the confirmation.")
 
 
 class ConfirmationListQuery(PageQuery):
     """Which confirmations to list; without a filter all, newest first."""
 
-    payment_id: UUID | None = None
-    status: ConfirmationStatus | None = None
+    payment_id: UUID | None = Field(None, description=OF_PAYMENT)
+    status: ConfirmationStatus | None = Field(None, description="Only with this status.")
 
 
 class RedeliverFailed(Model):
-    """Since when (RFC 3339): what failed then or later is told again."""
+    """Since when: what failed then or later is told again."""
 
-    since: Time
+    since: Time = Field(description="A time (RFC 3339).")
 
 
 class BreakerPath(Model):
     """Which circuit breaker."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)] = Field(
+        description="The name of the breaker, such as `paytabs`."
+    )
 
 
 class ParkedPath(Model):
@@ -256,13 +286,15 @@ class ParkedPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    parked_id: UUID
+    parked_id: UUID = Field(description="The id of the parked event.")
 
 
 class ProjectionPath(Model):
     """Which read model."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=255)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)] = Field(
+        description="The name of the read model, such as `PaymentsView`."
+    )
 
 
 class EventPath(Model):
@@ -270,7 +302,7 @@ class EventPath(Model):
 
     model_config = ConfigDict(alias_generator=None, extra="forbid", frozen=True)
 
-    event_id: UUID
+    event_id: UUID = Field(description="The id of the event.")
 
 
 class StreamQuery(Model):
@@ -278,15 +310,19 @@ class StreamQuery(Model):
 
     after: int | None = Field(None, ge=0, le=VERSION_MAX, description="A position.")
     type: SearchText | None = Field(None, description="A public type, such as payment.completed.")
-    aggregate_id: UUID | None = None
-    correlation_id: SearchText | None = None
+    aggregate_id: UUID | None = Field(
+        None, description="Only of this payment, saga, or whatever else has events."
+    )
+    correlation_id: SearchText | None = Field(
+        None, description="Only what followed from this request."
+    )
 
 
 class FeedQuery(StreamQuery):
     """Which page of events."""
 
     after: int = Field(0, ge=0, le=VERSION_MAX, description="Only what is behind this position.")
-    limit: int = Field(20, ge=1, le=100)
+    limit: int = Field(20, ge=1, le=100, description=LIMIT)
 
 
 class VerifyQuery(Model):
@@ -313,12 +349,12 @@ class PastQuery(Model):
 class ListQuery(PageQuery):
     """What to list; without a filter everything, newest first."""
 
-    status: PaymentStatus | None = None
-    contract_id: SearchText | None = None
-    currency: SearchText | None = None
-    transaction_ref: SearchText | None = None
-    created_from: Time | None = None
-    created_to: Time | None = None
+    status: PaymentStatus | None = Field(None, description="Only with this status.")
+    contract_id: SearchText | None = Field(None, description="Only of this contract.")
+    currency: SearchText | None = Field(None, description="Only in this currency.")
+    transaction_ref: SearchText | None = Field(None, description=WITH_REF)
+    created_from: Time | None = Field(None, description="Only created then or later.")
+    created_to: Time | None = Field(None, description="Only created then or before.")
     q: Annotated[SearchText, StringConstraints(min_length=1)] | None = Field(
         None, description="Text in the description or in the client's name or e-mail."
     )
@@ -328,14 +364,26 @@ class ListQuery(PageQuery):
 class SagaQuery(PageQuery):
     """Which sagas to list; those of the newest payments first."""
 
-    status: SagaStatus | None = None
+    status: SagaStatus | None = Field(None, description="Only with this status.")
 
 
-class ParkedQuery(Model):
-    """Which page of the parked events, oldest first."""
+class OldestFirstQuery(Model):
+    """Which page of a list that shows what is oldest first."""
 
-    limit: int = Field(20, ge=1, le=100)
-    cursor: Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")] | None = None
+    limit: int = Field(20, ge=1, le=100, description=LIMIT)
+    cursor: Annotated[str, StringConstraints(pattern="^[0-9]{1,18}$")] | None = Field(
+        None, description=CURSOR
+    )
+
+
+class ParkedQuery(OldestFirstQuery):
+    """Which page of the parked events."""
+
+
+class HistoryQuery(OldestFirstQuery):
+    """Which page of a payment's events."""
+
+    limit: int = Field(100, ge=1, le=100, description=LIMIT)
 
 
 class NoQuery(Model):

@@ -1,5 +1,6 @@
 """Payments over HTTP: create, show, list, cancel, and what happened to them (contract 4)."""
 
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from eventsourcing.application import AggregateNotFoundError
 from flask import Response, g, url_for
 from flask_openapi3 import APIBlueprint, Tag
 
-from application.envelope import envelope
+from application.envelope import envelope, timestamp
 from application.payments import NewPayment
 from domain.gateway_report import PROVIDER_PAYTABS
 from domain.keyed_request import current_command
@@ -32,6 +33,7 @@ from interface.web.models import (
     CancelPayment,
     CapturePayment,
     CreatePayment,
+    HistoryQuery,
     ListQuery,
     NoMembers,
     PastQuery,
@@ -105,13 +107,22 @@ def get_payment(path: PaymentPath, query: PastQuery) -> Response:
     """
     log = web().applications.payments
     if query.as_of is not None:
-        payment = log.get_as_of(path.payment_id, query.as_of)
+        payment = _as_of(path.payment_id, query.as_of)
     else:
         payment = log.get(path.payment_id, version=query.version)
     if query.version is not None and payment.version < query.version:
         raise Problem("not_found", f"the payment's newest version is {payment.version}")
     is_past = query.version is not None or query.as_of is not None
     return json_response(_document(payment, is_past=is_past))
+
+
+def _as_of(payment_id: UUID, moment: datetime) -> Payment:
+    log = web().applications.payments
+    try:
+        return log.get_as_of(payment_id, moment)
+    except AggregateNotFoundError:
+        created_at = timestamp(log.get(payment_id).created_on)
+        raise Problem("not_found", f"the payment was not created until {created_at}") from None
 
 
 @payments.get("", responses={200: PaymentList})
@@ -179,19 +190,25 @@ def _amount(payment: Payment, amount: Decimal | None) -> Money | None:
 
 @payments.get("/<uuid:payment_id>/events", responses={200: EventList})
 @needs(Role.READ)
-def list_payment_events(path: PaymentPath) -> Response:
-    """Show what happened to a payment, oldest first"""
+def list_payment_events(path: PaymentPath, query: HistoryQuery) -> Response:
+    """Show what happened to a payment, oldest first
+
+    A payment has few events: one page holds them, unless money was given back very often.
+    """
     applications = web().applications
     events = applications.payments.history(path.payment_id)
     if not events:
         raise AggregateNotFoundError(str(path.payment_id))
+    begin = int(query.cursor or 0)
+    page = events[begin : begin + query.limit]
+    next_cursor = str(begin + query.limit) if len(events) > begin + query.limit else None
     statuses = event_statuses(
         applications, web().persistence, applications.payments, path.payment_id
     )
     documents = [
-        envelope(event, applications.vault, statuses[event.originator_version]) for event in events
+        envelope(event, applications.vault, statuses[event.originator_version]) for event in page
     ]
-    return json_response(list_document(documents, None))
+    return json_response(list_document(documents, next_cursor))
 
 
 @payments.get("/<uuid:payment_id>/saga", responses={200: SagaAnswer})

@@ -10,9 +10,14 @@ from eventsourcing.persistence import (
     InterfaceError,
     OperationalError,
 )
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from pydantic import ValidationError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import (
+    HTTPException,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+)
 
 from domain.errors import DomainError, InvalidTransition
 from interface.json_text import write_json
@@ -38,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "invalid_idempotency_key": Kind(400, "The Idempotency-Key is not valid"),
     "invalid_payload": Kind(400, "The notification cannot be read"),
     "bad_request": Kind(400, "The request cannot be understood"),
+    "unreadable_request": Kind(400, "The request is not HTTP"),
     "unauthorized": Kind(401, "The API key is missing or wrong"),
     "invalid_signature": Kind(401, "The signature is missing or wrong"),
     "forbidden": Kind(403, "The API key may not do this"),
@@ -68,7 +74,7 @@ KINDS: dict[str, Kind] = {
 }
 """Stable codes. A code that is not here is answered as `refused`, 409."""
 
-NOWHERE = "nothing is found under this address: see /docs for what there is"
+NOWHERE = "nothing is found under this address: check the ids in it, and see /docs"
 
 LISTED = frozenset({"payments", "confirmations"})
 """What is found by an id and listed under the same path."""
@@ -198,12 +204,21 @@ def _on_http_error(error: HTTPException) -> Response:
         return error.response
     status = error.code or 500
     code = HTTP_CODES.get(status, "bad_request" if status < 500 else "internal_error")
-    detail = NOWHERE if status == 404 else error.description or KINDS[code].title
-    response = problem_response(code, detail)
+    response = problem_response(code, _advice(error))
     for name, value in error.get_headers():
         if name in {"Allow", "Retry-After"}:
             response.headers[name] = value
     return response
+
+
+def _advice(error: HTTPException) -> str:
+    if isinstance(error, NotFound):
+        return NOWHERE
+    if isinstance(error, MethodNotAllowed):
+        return f"use one of {', '.join(sorted(error.valid_methods or ()))}"
+    if isinstance(error, RequestEntityTooLarge):
+        return f"send at most {current_app.config['MAX_CONTENT_LENGTH']} bytes"
+    return error.description or "send another request"
 
 
 def _on_bug(error: Exception) -> Response:

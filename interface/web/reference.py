@@ -2,9 +2,10 @@
 
 from typing import Any
 
+import simplejson
 from flask import Blueprint, Response, current_app, render_template
 
-from interface.web.description import described
+from interface.web.description import described, schema_name
 from interface.web.documents import json_response
 
 reference = Blueprint("reference", __name__, template_folder="templates")
@@ -29,8 +30,10 @@ def docs() -> str:
         "docs.html",
         info=document["info"],
         operations=operations,
-        bodies={operation["operationId"]: _body(operation) for operation in operations},
         schemas=document["components"]["schemas"],
+        refusals=document["components"]["responses"],
+        pretty=_pretty,
+        schema_name=schema_name,
     )
 
 
@@ -42,7 +45,5 @@ def _document() -> dict[str, Any]:
     return document
 
 
-def _body(operation: dict[str, Any]) -> str | None:
-    content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-    ref = content.get("schema", {}).get("$ref")
-    return ref.rpartition("/")[2] if ref else None
+def _pretty(example: Any) -> str:
+    return simplejson.dumps(example, use_decimal=True, ensure_ascii=False, indent=2)

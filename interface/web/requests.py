@@ -28,9 +28,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 TRACE_PARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}"
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
 )
-"""W3C Trace Context, section 3.2.2: version ff and ids of zeros only are not valid."""
+"""W3C Trace Context, sections 3.2.2 and 4.3: version ff and ids of zeros only are not valid, and
+versions after 00 may say more behind the flags."""
 IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 METADATA_LENGTH_MAX = 256
@@ -39,6 +40,7 @@ OPEN_TO_STRANGERS = frozenset({"notifications", "way_back"})
 JSON_DEPTH_MAX = 16
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that PostgreSQL's text cannot hold."""
+UNKNOWN = "Extra inputs are not permitted"
 
 
 class JsonRequest(Request):
@@ -100,8 +102,13 @@ def _is_body_optional() -> bool:
 
 
 def _body_model() -> type[Model] | None:
+    return _hints().get("body")
+
+
+def _hints() -> dict[str, Any]:
+    """What the view takes, by name."""
     view = current_app.view_functions.get(request.endpoint or "")
-    return get_type_hints(view).get("body") if view else None
+    return get_type_hints(view) if view else {}
 
 
 def _check(value: Any, pointer: str, depth_left: int) -> None:
@@ -157,6 +164,7 @@ def begin() -> None:
         with acting(_event_context()):
             g.api_key = authenticate(role)
         _limit_rate(g.api_key)
+        _refuse_unknown_query()
     g.command = _keyed_command() if g.api_key else None
     g.context = ExitStack()
     g.context.enter_context(acting(_event_context()))
@@ -173,6 +181,19 @@ def _told(header: str) -> str:
     """What a caller says that it belongs to; "" where strangers may call, who could otherwise put
     their requests among somebody else's."""
     return "" if request.blueprint in OPEN_TO_STRANGERS else request.headers.get(header, "")
+
+
+def _refuse_unknown_query() -> None:
+    """Where a view takes no query string: those that do check it themselves.
+
+    Raises:
+        Problem: something was sent in one.
+    """
+    if request.args and "query" not in _hints():
+        said = [
+            {"pointer": f"/{escaped(storable(name))}", "detail": UNKNOWN} for name in request.args
+        ]
+        raise Problem("validation_error", "this call takes no query string", errors=said)
 
 
 def _limit_rate(key: KnownKey) -> None:

@@ -91,18 +91,11 @@ in a transaction of its own, and then waits."""
 
 WAIT_FOR_DISK = "SELECT wait_for_disk()"
 CREATE_WAIT_FOR_DISK = """
-CREATE OR REPLACE FUNCTION wait_for_disk() RETURNS void LANGUAGE plpgsql AS $wait$
-BEGIN
-    IF current_setting('server_version_num')::int >= 170000 THEN
-        PERFORM pg_logical_emit_message(false, 'paysaga', '', true);
-    ELSE
-        PERFORM pg_logical_emit_message(true, 'paysaga', '');
-    END IF;
-END
-$wait$
+CREATE OR REPLACE FUNCTION wait_for_disk() RETURNS void LANGUAGE sql
+AS $$ SELECT FROM pg_logical_emit_message(true, 'paysaga', '') $$
 """
-"""Returns when all that was committed before is on the disk; on servers older than PostgreSQL 17 it
-is the commit after it that waits."""
+"""Writes something that means nothing: its commit waits until all that was committed before is on
+the disk, and on that of synchronous standbys (for which a flush of the message would not wait)."""
 
 
 @dataclass(frozen=True)

@@ -177,9 +177,6 @@ class MemoryPersistence:
     def forget_epoch(self) -> None:
         """See `application.ports.Persistence`."""
 
-    def wait_for_disk(self) -> None:
-        """See `application.ports.Persistence`."""
-
 
 class MemoryClientKeys:
     """Keys of clients in memory."""

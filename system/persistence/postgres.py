@@ -249,12 +249,6 @@ class PostgresPersistence:
         """See `application.ports.Persistence`."""
         self._epoch.known = None
 
-    @reconnecting
-    def wait_for_disk(self) -> None:
-        """See `application.ports.Persistence`."""
-        with self.connection() as connection:
-            connection.execute(WAIT_FOR_DISK, prepare=True)
-
     def use_vault(self, vault: Vault) -> None:
         """The vault that opens personal data for the views."""
         self.writer.vault = vault

@@ -15,8 +15,8 @@ from system.rebuild import rebuildable
 from system.testing import SystemUnderTest
 from tests.integration.journal_kit import Books
 from tests.simulation.invariants import Broken
+from tests.simulation.people import PeopledWorld
 from tests.simulation.script import Action, script_for
-from tests.simulation.world import World
 
 LIVES = 3
 """How many of the simulation's scripts are played at the same time."""
@@ -34,10 +34,10 @@ def script_of(seed: int) -> list[Action]:
     return sorted(actions, key=lambda action: action.at_seconds)
 
 
-def happen(kept: Books, seed: int) -> World:
+def happen(kept: Books, seed: int) -> PeopledWorld:
     """Plays a seed in memory and records the same events. Whether all was in order in the end is
     the business of the simulation's own tests."""
-    world = World(seed)
+    world = PeopledWorld(seed)
     with world.system, suppress(Broken):
         world.play(script_of(seed))
     record(kept, world.system)

@@ -44,6 +44,18 @@ def test_a_sound_journal_is_verified_with_the_head_that_was_kept(
     assert run("journal", "verify", "--deep", env=env).exit_code == 0
 
 
+def test_events_that_are_set_aside_are_told_with_the_verdict(
+    kept: Books, env: dict[str, str]
+) -> None:
+    kept.query(
+        "INSERT INTO parked_events (parked_id, follower, leader, position, payment_id, topic, "
+        "attempts, is_released) VALUES (gen_random_uuid(), 'Journal', 'Payments', 2, "
+        "gen_random_uuid(), '', 1, false)"
+    )
+    assert "without 1 events set aside" in run("journal", "verify", env=env).stdout
+    assert json.loads(run("journal", "verify", "--json", env=env).stdout)["setAside"] == 1
+
+
 def test_the_first_broken_entry_is_named_and_the_command_fails(
     kept: Books, env: dict[str, str]
 ) -> None:

@@ -73,7 +73,10 @@ def test_a_payment_is_created_with_everything_that_was_given(api: dict[str, str]
         *("--client-name", "Test Customer", "--client-email", "customer@example.com"),
         *("--callback-url", "https://shop.example.com/paid", "--contract-id", "c-7"),
         *("--metadata", "order=1001", "--metadata", "note=a=b"),
+        *("--client-phone", "+966500000000", "--payment-method", "mada", "--manual-capture"),
     )
+    assert payment["paymentMethod"] == "mada"
+    assert payment["captureMethod"] == "manual"
     assert payment["amount"] == Decimal("149.50")
     assert payment["metadata"] == {"order": "1001", "note": "a=b"}
     assert payment["contractId"] == "c-7"
@@ -81,6 +84,7 @@ def test_a_payment_is_created_with_everything_that_was_given(api: dict[str, str]
     client = payment["clientInfo"]
     assert isinstance(client, dict)
     assert client["email"] == "customer@example.com"
+    assert client["phone"] == "+966500000000"
 
 
 def test_people_get_one_field_a_line(api: dict[str, str]) -> None:

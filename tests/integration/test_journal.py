@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 from eventsourcing.persistence import IntegrityError
 
-from application.journal import Link
+from application.journal import Link, record_hash
 from application.rows import Insert
 from system.following import Following, PolicyFailed
 from system.journal_check import Damage, JournalCheck
@@ -265,6 +265,12 @@ def insert(kept: Books, position: int, log_position: int = 2) -> None:
     )
 
 
+@pytest.mark.parametrize("position", [0, -1])
+def test_an_entry_put_before_the_first_is_named(kept: Books, position: int) -> None:
+    insert(kept, position)
+    assert named(kept) == (position, Damage.INSERTED)
+
+
 @pytest.mark.parametrize("log_position", [1, 999])
 def test_an_entry_inserted_at_the_end_is_named(kept: Books, log_position: int) -> None:
     last = kept.head().position + 1
@@ -323,6 +329,18 @@ TAMPERINGS: dict[str, tuple[str, Damage]] = {
         "UPDATE payments_events SET originator_version = 99 WHERE notification_id = 3",
         Damage.ALTERED_IN_LOG,
     ),
+    "version below zero": (
+        "UPDATE payments_events SET originator_version = -1 WHERE notification_id = 3",
+        Damage.ALTERED_IN_LOG,
+    ),
+    "no topic": (
+        "UPDATE payments_events SET topic = NULL WHERE notification_id = 3",
+        Damage.ALTERED_IN_LOG,
+    ),
+    "no state": (
+        "UPDATE payments_events SET state = NULL WHERE notification_id = 3",
+        Damage.ALTERED_IN_LOG,
+    ),
     "removed": (
         "DELETE FROM payments_events WHERE notification_id = 3",
         Damage.REMOVED_FROM_LOG,
@@ -342,12 +360,47 @@ def test_an_event_that_was_tampered_with_in_its_log_is_named(kept: Books, tamper
 
 
 def test_an_event_inserted_into_a_log_is_named_where_it_should_stand(kept: Books) -> None:
+    insert_into_log(kept, 2)
+    assert named(kept) == (payment_entry(kept, 3), Damage.INSERTED_IN_LOG)
+
+
+@pytest.mark.parametrize("position", [0, -1, -(2**63)])
+def test_an_event_put_below_the_first_of_its_log_is_named(kept: Books, position: int) -> None:
+    insert_into_log(kept, position)
+    assert named(kept) == (payment_entry(kept, 1), Damage.INSERTED_IN_LOG)
+
+
+def insert_into_log(kept: Books, position: int) -> None:
+    """Makes one more payment, past everything that keeps a log in order."""
     kept.query(
         "INSERT INTO payments_events (notification_id, originator_id, originator_version, topic, "
-        "state) SELECT 2, gen_random_uuid(), 1, topic, state FROM payments_events "
-        "WHERE notification_id = 1"
+        "state) SELECT %s, gen_random_uuid(), 1, topic, state FROM payments_events "
+        "WHERE notification_id = 1",
+        position,
     )
-    assert named(kept) == (payment_entry(kept, 3), Damage.INSERTED_IN_LOG)
+
+
+def test_an_event_that_nobody_can_read_is_named_even_with_an_entry_of_its_own(kept: Books) -> None:
+    last = kept.head().position + 1
+    insert_into_log(kept, 999)
+    kept.query("UPDATE payments_events SET state = 'nothing' WHERE notification_id = 999")
+    [stored] = kept.applications.payments.recorder.select_notifications(999, 1)
+    insert(kept, last, 999)
+    kept.query("UPDATE journal SET record_hash = %s WHERE position = %s", record_hash(stored), last)
+    kept.hash_anew(last, last)
+    assert named(kept) == (last, Damage.ALTERED)
+
+
+def test_the_check_tells_how_many_events_it_takes_to_be_set_aside(kept: Books) -> None:
+    assert kept.verify().set_aside == 0
+    insert_into_log(kept, 2)
+    kept.query(
+        "INSERT INTO parked_events (parked_id, follower, leader, position, payment_id, topic, "
+        "attempts, is_released) VALUES (gen_random_uuid(), 'Journal', 'Payments', 2, "
+        "gen_random_uuid(), '', 1, false)"
+    )
+    verdict = kept.verify()
+    assert (verdict.is_ok, verdict.set_aside) == (True, 1)
 
 
 def test_a_log_cut_off_at_the_end_is_named(kept: Books) -> None:

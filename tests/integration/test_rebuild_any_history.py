@@ -15,7 +15,7 @@ from system.replay_check import ReplayCheck
 from tests.integration.history_kit import forget, happen, live_projections, rows
 from tests.integration.journal_kit import Books, books
 from tests.integration.test_rebuild import Interrupted, interrupt_after
-from tests.simulation.world import World
+from tests.simulation.people import PeopledWorld
 
 A_FULL_HISTORY = 14
 """A seed whose history leaves something in every view."""
@@ -49,7 +49,7 @@ def rebuilt_with_interruptions(kept: Books, name: str, stops: list[int]) -> None
     Rebuild(kept.persistence, kept.applications, name).run()
 
 
-def in_memory(world: World, table: str, column_names: list[str]) -> list[dict[str, Any]]:
+def in_memory(world: PeopledWorld, table: str, column_names: list[str]) -> list[dict[str, Any]]:
     """The rows that the test mode's live projections have made."""
     found = world.system.persistence.tables.rows[table]
     keyed = [{column_names[0]: key[0], **row} for key, row in found.items()]

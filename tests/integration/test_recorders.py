@@ -290,3 +290,14 @@ def test_a_connection_goes_on_after_any_number_of_refused_batches(
         log.insert_events(events(number))
     assert count(persistence, SAGAS_VIEW.name) == 12
     assert len(positions(log)) == 12
+
+
+def test_no_statement_and_no_lock_is_waited_for_without_end(
+    persistence: PostgresPersistence,
+) -> None:
+    with persistence.connection() as connection:
+        [found] = connection.execute(
+            "SELECT current_setting('statement_timeout') AS statement, "
+            "current_setting('lock_timeout') AS lock"
+        ).fetchall()
+    assert found == {"statement": "30s", "lock": "10s"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from system.persistence.tables import TABLES
-from system.replay_check import Difference, ReplayCheck
+from system.replay_check import Difference, ReplayCheck, ReplayImpossible
+from tests.integration.cli_kit import run, settings_env
 from tests.integration.history_kit import forget, happen, live_projections, views
 from tests.integration.journal_kit import Books, books
 from tests.integration.test_rebuild_any_history import A_FULL_HISTORY
@@ -109,6 +111,46 @@ def test_a_row_too_many_is_seen(shared: Books, table: str) -> None:
         f"SELECT gen_random_uuid(), {others} FROM {table} WHERE {name} = '{key}'",
     )
     assert table in {each.table.split(",")[0] for each in found}
+
+
+def test_earnings_from_a_payment_that_earned_nothing_are_seen(shared: Books) -> None:
+    unearned = (
+        "SELECT payment_id FROM view_payments p WHERE NOT EXISTS "
+        "(SELECT FROM view_earnings e WHERE e.payment_id = p.payment_id) LIMIT 1"
+    )
+    found = found_after(
+        shared,
+        "INSERT INTO view_earnings SELECT gen_random_uuid(), contract_id, "
+        f"({unearned}), payee_id, currency, gross, platform_fee, net, calculated_at "
+        "FROM view_earnings LIMIT 1",
+    )
+    assert [(each.table, each.column, each.replayed) for each in found] == [
+        ("view_earnings", None, None)
+    ]
+
+
+LOST_OR_SPOILT = {
+    "its first event is gone": "DELETE FROM payments_events WHERE originator_version = 1",
+    "OriginatorVersionError": "UPDATE payments_events SET originator_version = 3 "
+    "WHERE originator_version = 2",
+    "MapperDeserialisationError": "UPDATE payments_events SET state = 'x' WHERE true",
+}
+
+
+@pytest.mark.parametrize("told", LOST_OR_SPOILT)
+def test_an_aggregate_that_cannot_be_replayed_is_named(
+    database_url: str, told: str, tmp_path: Path
+) -> None:
+    with books(database_url) as kept:
+        [first] = kept.query(
+            "SELECT originator_id AS id FROM payments_events WHERE originator_version = 2"
+        )
+        kept.query(f"{LOST_OR_SPOILT[told]} AND originator_id = %s", first["id"])
+        with pytest.raises(ReplayImpossible, match=f"Payments {first['id']}.*{told}"):
+            list(ReplayCheck(kept.persistence, kept.applications).run())
+        env = settings_env(tmp_path, database_url=database_url)
+        result = run("replay", "--all", "--check", env=env)
+        assert (result.exit_code, "paysaga journal verify" in result.stderr) == (1, True)
 
 
 def test_a_text_that_the_database_cannot_hold_is_no_difference(shared: Books) -> None:

@@ -3,6 +3,7 @@ kind of answer compared with what the document says of it."""
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -12,11 +13,17 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from pydantic import BaseModel
 from schemathesis import AuthContext, Case, GenerationMode
 from schemathesis.core import NOT_SET
 
 from interface.paytabs import sign_body, sign_form
 from interface.web import event_streams
+from interface.web.answers import Answer
+from interface.web.description import schema_name
+from interface.web.examples import EXAMPLES
+from interface.web.models import Model
+from interface.web.problems import KINDS
 from tests.e2e.house import SECRETS, WAIT_SECONDS, Api, House, house_on, until
 from tests.integration.simulator_merchant import KEY
 from tests.integration.test_web_webhooks import callback
@@ -375,6 +382,57 @@ def test_the_page_names_the_fields_of_every_body(home: House) -> None:
     for path in ("cancel", "capture", "refunds"):
         [section] = [s for s in sections if f"/{{payment_id}}/{path}</code>" in s]
         assert "<code>reason</code>" in section or "<code>amount</code>" in section
+
+
+def _described(home: House) -> Any:
+    return home.app.test_client().get("/openapi.json").json
+
+
+def _operations(described: Any) -> Iterator[Any]:
+    for methods in described["paths"].values():
+        yield from methods.values()
+
+
+def test_every_json_body_and_every_json_answer_has_an_example(home: House) -> None:
+    for operation in _operations(_described(home)):
+        answers = [told for code, told in operation["responses"].items() if code < "4"]
+        for told in (*answers, operation.get("requestBody", {})):
+            content = told.get("content", {}).get("application/json")
+            assert content is None or "example" in content, operation["operationId"]
+
+
+def _models(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for model in base.__subclasses__():
+        yield model
+        yield from _models(model)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_what_the_service_takes_or_gives(name: str) -> None:
+    [model] = {each for base in (Model, Answer) for each in _models(base) if each.__name__ == name}
+    model.model_validate(EXAMPLES[name])
+
+
+def test_every_parameter_and_every_field_of_a_body_says_what_it_is(home: House) -> None:
+    described = _described(home)
+    schemas = described["components"]["schemas"]
+    for operation in _operations(described):
+        for parameter in operation["parameters"]:
+            assert parameter["description"], (operation["operationId"], parameter["name"])
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            fields = schemas.get(schema_name(content), {}).get("properties", {})
+            for name, field in fields.items():
+                assert field["description"], (operation["operationId"], name)
+
+
+def test_the_page_shows_examples_and_what_each_refusal_means(home: House) -> None:
+    page = html.unescape(home.app.test_client().get("/docs").text)
+    [create] = [s for s in page.split("<section>") if "POST</span> /v1/payments</code>" in s]
+    assert '"description": "Order 1001"' in create
+    assert '"nextAction": {' in create
+    assert "Refused with 400, 401, 403" in create
+    for code, kind in KINDS.items():
+        assert f"`{code}`: {kind.title}" in page
 
 
 def test_every_link_leads_to_an_operation_and_a_parameter_that_exist(home: House) -> None:

@@ -161,6 +161,7 @@ def test_one_trace_goes_through_everything_out_to_the_merchant(api: Api, home: H
     found = everything_about(home, payment["paymentId"])
     assert all(found.values()), found
     assert {e.metadata.trace_id for events in found.values() for e in events} == {TRACE_ID}
+    home.customer.behave(callback="lost", next=1)  # it would bring the payment's trace along
     api.refund(payment["paymentId"])
     until(lambda: api.payment(payment["paymentId"])["status"] == "refunded")
     assert "traceparent" not in home.merchant.next().headers
@@ -234,12 +235,20 @@ def test_without_a_user_the_api_key_is_the_one_who_acts(api: Api) -> None:
         f"00-{TRACE_ID}-{'0' * 16}-01",
         f"00-{TRACE_ID.upper()}-{SPAN_ID}-01",
         f"00-{TRACE_ID}-{SPAN_ID}",
+        f"00-{TRACE_ID}-{SPAN_ID}-01-more",
+        f"01-{TRACE_ID}-{SPAN_ID}-01more",
     ],
 )
 def test_a_trace_that_is_none_is_left_out(api: Api, trace_parent: str) -> None:
     metadata = first_metadata(api, {"traceparent": trace_parent})
     assert metadata["traceId"] is None
     assert metadata["spanId"] is None
+
+
+@pytest.mark.parametrize("more", ["", "-what later versions say"])
+def test_a_trace_of_a_later_version_is_understood(api: Api, more: str) -> None:
+    metadata = first_metadata(api, {"traceparent": f"01-{TRACE_ID}-{SPAN_ID}-01{more}"})
+    assert (metadata["traceId"], metadata["spanId"]) == (TRACE_ID, SPAN_ID)
 
 
 def test_strange_people_are_kept_within_limits(api: Api) -> None:

@@ -237,6 +237,27 @@ def test_a_past_that_never_was_is_refused(api: Api, query: dict[str, Any], statu
     assert answer.json()["status"] == status
 
 
+def test_a_time_before_a_payment_says_since_when_there_is_one(api: Api) -> None:
+    payment = api.created()
+    answer = api.get(f"/v1/payments/{payment['paymentId']}", asOf="2000-01-01T00:00:00Z")
+    assert answer.json()["detail"] == f"the payment was not created until {payment['createdAt']}"
+
+
+def test_the_events_of_a_payment_come_page_by_page(api: Api) -> None:
+    payment_id = api.created()["paymentId"]
+    api.cancel(payment_id)
+    path = f"/v1/payments/{payment_id}/events"
+    first = api.get(path, limit=2).json()
+    second = api.get(path, limit=2, cursor=first["nextCursor"]).json()
+    assert [len(first["data"]), len(second["data"])] == [2, 1]
+    assert second["nextCursor"] is None
+    pages = [event["id"] for event in first["data"] + second["data"]]
+    assert pages == [event["id"] for event in api.events(payment_id)]
+    assert api.get(path, limit=101).status_code == 422
+    assert api.get(path, cursor="-1").status_code == 422
+    assert api.data(path, cursor=10**17) == []
+
+
 def test_the_events_of_a_payment_come_in_envelopes_oldest_first(api: Api, home: House) -> None:
     payment = api.created(clientInfo=CLIENT)
     home.customer.pay(payment["transactionRef"])
@@ -291,8 +312,9 @@ def test_each_filter_finds_what_it_names_and_nothing_else(api: Api, home: House)
     assert found(q=word, createdFrom=mine["createdAt"], createdTo=other["createdAt"]) == both
     assert found(q="%") == []
     assert found(contractId="'; DROP TABLE view_payments; --") == []
-    listed = api.data("/v1/payments", contractId=word)[0]
     until(lambda: api.data("/v1/payments", contractId=word)[0]["saga"]["status"] == "waiting")
+    until(lambda: api.data("/v1/payments", contractId=word)[0]["status"] == "processing")
+    listed = api.data("/v1/payments", contractId=word)[0]
     assert listed | {"saga": None} == api.payment(mine["paymentId"]) | {"saga": None}
 
 
@@ -431,5 +453,9 @@ def test_amounts_too_long_for_floats_survive_the_whole_way(api: Api, home: House
     api.becomes(payment["paymentId"], "completed")
     told = json.loads(home.merchant.next().body, parse_float=Decimal)
     assert told["data"]["amount"] == Decimal("8888888888.88")
-    listed = api.get("/v1/payments", transactionRef=payment["transactionRef"]).text
-    assert '"amount":8888888888.88,' in listed
+
+    def listed() -> str:
+        return api.get("/v1/payments", transactionRef=payment["transactionRef"]).text
+
+    until(lambda: payment["paymentId"] in listed())
+    assert '"amount":8888888888.88,' in listed()

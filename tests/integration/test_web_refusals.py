@@ -258,7 +258,9 @@ def test_json_with_a_charset_or_a_suffix_is_json(home: House) -> None:
 @pytest.mark.parametrize("path", ["/v1/payments", "/v1/webhooks/paytabs"])
 def test_a_huge_body_is_refused(api: Api, path: str) -> None:
     body = b'{"amount":"' + b"9" * 300_000 + b'"}'
-    problem_of(api.request("POST", path, data=body, headers=JSON), 413, "payload_too_large")
+    answer = api.request("POST", path, data=body, headers=JSON)
+    problem = problem_of(answer, 413, "payload_too_large")
+    assert problem["detail"] == "send at most 262144 bytes"
 
 
 @pytest.mark.parametrize("path", ["/v1/payments", "/v1/webhooks/paytabs"])
@@ -354,6 +356,22 @@ def test_a_method_that_is_not_offered_names_those_that_are(
     answer = api.request(method, path)
     problem_of(answer, 405, "method_not_allowed")
     assert {name.strip() for name in answer.headers["Allow"].split(",")} == allowed
+    assert answer.json()["detail"] == f"use one of {', '.join(sorted(allowed))}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/payments"),
+        ("POST", f"/v1/payments/{NOBODY}/cancel"),
+        ("GET", f"/v1/payments/{NOBODY}/saga"),
+        ("GET", f"/v1/events/{NOBODY}"),
+        ("GET", "/v1/circuit-breakers/paytabs"),
+    ],
+)
+def test_a_query_that_a_call_does_not_take_is_refused(api: Api, method: str, path: str) -> None:
+    problem = problem_of(api.request(method, f"{path}?asof=now&a/b"), 422, "validation_error")
+    assert [error["pointer"] for error in problem["errors"]] == ["/asof", "/a~1b"]
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "caf\xe9", "a\tb", "\x7f"])

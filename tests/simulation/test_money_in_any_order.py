@@ -272,11 +272,12 @@ class TestDeadlines:
         """When the gateway was asked about the page, in seconds after it was handed out."""
         saga = s.saga(payment_id)
         assert saga.page_opened_at is not None
-        return [
+        seconds = [
             round((call.due_at - saga.page_opened_at).total_seconds())
             for call in saga.calls.values()
-            if call.operation is Operation.QUERY_TRANSACTION
+            if call.operation.is_query
         ]
+        return list(dict.fromkeys(seconds))
 
     def test_an_unused_page_is_asked_about_with_growing_gaps_at_its_end_and_twice_more(
         self, s: SystemUnderTest

@@ -179,11 +179,11 @@ def test_a_change_that_comes_at_the_last_moment_is_recorded() -> None:
     under_way, go_on = threading.Event(), threading.Event()
     write = fleet.operations.record
 
-    def slowly(*aggregates: Any, rows: Any = ()) -> None:
+    def slowly(*aggregates: Any, rows: Any = (), **more: Any) -> None:
         if rows:
             under_way.set()
             go_on.wait(5)
-        write(*aggregates, rows=rows)
+        write(*aggregates, rows=rows, **more)
 
     fleet.operations.record = slowly  # type: ignore[method-assign]
     circuits.start()
@@ -206,11 +206,11 @@ def test_no_error_ends_the_keeping_in_step(
     failed, recorded = threading.Event(), threading.Event()
     write, errors = fleet.operations.record, [RuntimeError("a bug")]
 
-    def failing(*aggregates: Any, rows: Any = ()) -> None:
+    def failing(*aggregates: Any, rows: Any = (), **more: Any) -> None:
         if rows and errors:
             failed.set()
             raise errors.pop()
-        write(*aggregates, rows=rows)
+        write(*aggregates, rows=rows, **more)
         if fleet.recorded():
             recorded.set()
 

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from interface.settings import InvalidSettings, load_settings
 
@@ -85,3 +86,15 @@ def test_a_clock_that_makes_no_sense_is_refused(
     monkeypatch.setenv("PAYSAGA_DEVELOPMENT_CLOCK", value)
     with pytest.raises(InvalidSettings, match="PAYSAGA_DEVELOPMENT_CLOCK"):
         load_settings()
+
+
+def test_a_database_that_vanished_from_the_network_is_not_waited_for_long() -> None:
+    settings = load_settings(
+        database_url="postgresql://shop@db.example.com/pay?keepalives_idle=60&sslmode=require"
+    )
+    said = conninfo_to_dict(settings.conninfo)
+    assert (said["host"], said["user"], said["dbname"]) == ("db.example.com", "shop", "pay")
+    assert said["sslmode"] == "require"
+    assert said["keepalives_idle"] == "60"
+    assert said["tcp_user_timeout"] == "15000"
+    assert said["connect_timeout"] == "10"
