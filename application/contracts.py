@@ -53,11 +53,13 @@ class Contracts(EventLog[Contract]):
         return self._persistently(lambda: self._create_once(request))
 
     def _create_once(self, request: NewContract) -> Contract:
+        """The contract is looked for first: when it is there, so is the request that made it."""
         epoch = self.epoch()
         aggregate_id = Contract.create_id(request.contract_id)
+        earlier = self.history(aggregate_id)
         if self._is_repeat(epoch):
             return self.get(aggregate_id)
-        if self.history(aggregate_id):
+        if earlier:
             raise ContractExists(
                 f"there is a contract {request.contract_id} already: choose another contractId"
             )

@@ -28,14 +28,16 @@ Metrics = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class FleetFigures:
+class ServiceFigures:
     """What the breakers of one service have seen in all processes together."""
 
     metrics: Metrics
     last_failure_time: datetime | None
 
 
-def fleet_figures(persistence: PostgresPersistence, now: datetime) -> dict[str, FleetFigures]:
+def figures_by_service(
+    persistence: PostgresPersistence, now: datetime
+) -> dict[str, ServiceFigures]:
     """For each service the figures of all its processes in one.
 
     Counts and throughput are added up; rates and averages are weighted by throughput (a rate is
@@ -50,7 +52,7 @@ def fleet_figures(persistence: PostgresPersistence, now: datetime) -> dict[str, 
     return merged_by_service(rows)
 
 
-def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, FleetFigures]:
+def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, ServiceFigures]:
     """The rows of all processes as one for each service."""
     by_name: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -58,9 +60,9 @@ def merged_by_service(rows: Iterable[Mapping[str, Any]]) -> dict[str, FleetFigur
     return {name: _together(parts) for name, parts in by_name.items()}
 
 
-def _together(rows: list[Mapping[str, Any]]) -> FleetFigures:
+def _together(rows: list[Mapping[str, Any]]) -> ServiceFigures:
     failed_at = [row["last_failure_time"] for row in rows if row["last_failure_time"]]
-    return FleetFigures(_merged([row["metrics"] for row in rows]), max(failed_at, default=None))
+    return ServiceFigures(_merged([row["metrics"] for row in rows]), max(failed_at, default=None))
 
 
 def forget_old_metrics(persistence: PostgresPersistence, now: datetime) -> None:

@@ -11,7 +11,7 @@ from domain.circuit import CircuitStatus
 from domain.gateway_call import GatewayCall
 from domain.gateway_report import PROVIDER_PAYTABS
 from system.applications import Applications
-from system.breaker_metrics import fleet_figures
+from system.breaker_metrics import figures_by_service
 from system.definition import PAYSAGA
 from system.persistence.confirmation_queries import confirmation_figures
 from system.persistence.postgres import PostgresPersistence, reconnecting
@@ -73,7 +73,7 @@ def _breakers(
     applications: Applications, persistence: PostgresPersistence, now: datetime
 ) -> Iterator[Check]:
     """The gateway's breaker, and of the hosts called lately those whose breaker is not closed."""
-    hosts = sorted(fleet_figures(persistence, now).keys() - {PROVIDER_PAYTABS})
+    hosts = sorted(figures_by_service(persistence, now).keys() - {PROVIDER_PAYTABS})
     for name in (PROVIDER_PAYTABS, *hosts[:HOSTS_MAX]):
         latest = applications.operations.latest_change(name)
         state = latest.state if latest else CircuitStatus.CLOSED

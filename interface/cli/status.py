@@ -1,5 +1,6 @@
 """The command `paysaga status`: how the whole fleet stands, on one screen."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ def _show(found: FleetStatus) -> None:
         click.echo("ok       all is well")
 
 
-FOLLOWER_COLUMNS = ("follower", "follows", "state", "lag", "seconds", "parked")
+FOLLOWER_COLUMNS = ("follower", "furthest behind", "state", "lag", "seconds", "parked")
 
 
 def _show_part(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -95,15 +96,21 @@ def _breakers(found: FleetStatus) -> list[tuple[Any, ...]]:
 
 
 def _followers(found: FleetStatus) -> list[tuple[Any, ...]]:
+    """One row each, with the log on which it is furthest behind, however many it follows."""
+    by_lag = sorted(found.followers, key=lambda each: (each.lag_seconds, each.lag_events))
+    worst = {each.follower: each for each in by_lag}
+    parked = Counter[str]()
+    for each in found.followers:
+        parked[each.follower] += each.parked_events
     return [
         (
-            each.follower,
+            name,
             each.leader,
             each.state,
             each.lag_events,
             round(each.lag_seconds, 1),
-            each.parked_events,
+            parked[name],
         )
-        for each in found.followers
-        if each.state != "running" or each.lag_events or each.parked_events
+        for name, each in sorted(worst.items())
+        if each.state != "running" or each.lag_events or parked[name]
     ]

@@ -18,7 +18,7 @@ from interface.web.models import BreakerPath, NoMembers, NoQuery
 from interface.web.operation_ids import by_view
 from interface.web.problems import Problem
 from interface.web.requests import needs
-from system.breaker_metrics import FleetFigures, fleet_figures
+from system.breaker_metrics import ServiceFigures, figures_by_service
 
 circuit_breakers = APIBlueprint(
     "circuit_breakers",
@@ -78,9 +78,9 @@ def _known(name: str) -> str:
     return name
 
 
-def _document(name: str, figures: dict[str, FleetFigures]) -> dict[str, Any]:
+def _document(name: str, figures: dict[str, ServiceFigures]) -> dict[str, Any]:
     latest = web().applications.operations.latest_change(name)
-    seen = figures.get(name) or FleetFigures(CircuitBreakerMetrics().as_dict(), None)
+    seen = figures.get(name) or ServiceFigures(CircuitBreakerMetrics().as_dict(), None)
     recorded = latest.last_failure_time if latest else None
     failed_at = max(filter(None, (seen.last_failure_time, recorded)), default=None)
     return {
@@ -93,5 +93,5 @@ def _document(name: str, figures: dict[str, FleetFigures]) -> dict[str, Any]:
     }
 
 
-def _figures() -> dict[str, FleetFigures]:
-    return fleet_figures(web().persistence, web().applications.clock.now())
+def _figures() -> dict[str, ServiceFigures]:
+    return figures_by_service(web().persistence, web().applications.clock.now())

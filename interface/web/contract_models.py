@@ -1,8 +1,9 @@
 """The requests about contracts, validated (contract 5)."""
 
+import re
 from datetime import date
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -22,6 +23,17 @@ from interface.web.models import (
 INSTALMENTS_MAX = 120
 CONTRACT_ID = "^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 
+FULL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+"""A date as RFC 3339 writes it; pydantic would read numbers as seconds since 1970, too."""
+
+
+def _as_date(value: Any) -> Any:
+    if not isinstance(value, str) or not FULL_DATE.fullmatch(value):
+        raise ValueError("expected a date such as 2026-12-01")
+    return value
+
+
+Day = Annotated[date, BeforeValidator(_as_date)]
 ContractId = Annotated[str, StringConstraints(pattern=CONTRACT_ID)]
 Percent = Annotated[
     Decimal,
@@ -40,7 +52,7 @@ class PayeeModel(Model):
 class InstalmentModel(Model):
     """What is due on which day."""
 
-    due_on: date = Field(description="Falls due as this day begins (UTC).")
+    due_on: Day = Field(description="Falls due as this day begins (UTC).")
     amount: Amount = Field(description="In major units.")
 
 

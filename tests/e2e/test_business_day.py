@@ -27,7 +27,7 @@ from domain.earnings import Earnings
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.webhook import Webhook
-from interface.web.metrics import REACHED
+from interface.web.metrics import REACHED, STEP_OUTCOMES
 from system.applications import LOG_NAMES
 from system.event_counts import REASONS
 from system.persistence.postgres import PostgresPersistence
@@ -43,6 +43,8 @@ EVE = date(2026, 11, 30)
 MIDNIGHT = datetime(2026, 12, 1, tzinfo=UTC)
 GOES_ON = "performance.metric"
 """What webs record while they are looked at."""
+A_MOMENT = "paysaga_process_start_time_seconds"
+"""No age, whatever its name says: seconds since 1970, as Prometheus wants it."""
 SCRAPE_SECONDS = 1
 DAY = "10m"
 """In the computer's time, with the end of it."""
@@ -125,6 +127,14 @@ def counted(log: Log) -> Figures:
     )
     ends = of(log.events, Payment.Completed, Payment.Failed, Payment.Cancelled)
     put("paysaga_payment_final_seconds_count", Counter(REACHED[type(e)] for e in ends), "status")
+    steps = [e for e in log.events if e.event_type in STEP_OUTCOMES]
+    put(
+        "paysaga_saga_steps_total",
+        Counter((str(e.step), STEP_OUTCOMES[e.event_type]) for e in steps),
+        "step",
+        "outcome",
+    )
+    put("paysaga_webhooks_total", Counter(outcome_of(e) for e in handled(log)), "outcome")
     stages = Counter(
         "parked" if saga.parked else str(saga.stage)
         for saga in log.sagas
@@ -134,6 +144,17 @@ def counted(log: Log) -> Figures:
     told = Counter(str(c.status) for c in log.confirmations if c.status != "delivered")
     put("paysaga_confirmations_not_delivered", told, "status")
     return figures
+
+
+def handled(log: Log) -> list[Any]:
+    """What came of each callback of the gateway."""
+    return of(log.events, Webhook.Processed, Webhook.Failed)
+
+
+def outcome_of(event: Any) -> str:
+    """The outcome label of an event that ends a callback."""
+    told = event.reason if isinstance(event, Webhook.Failed) else event.outcome
+    return str(told).partition(":")[0]
 
 
 def is_partial(event: Any) -> bool:
@@ -161,6 +182,8 @@ NAMES = {
     "paysaga_events_total",
     "paysaga_payments_total",
     "paysaga_payment_final_seconds_count",
+    "paysaga_saga_steps_total",
+    "paysaga_webhooks_total",
     "paysaga_sagas_open",
     "paysaga_confirmations_not_delivered",
 }
@@ -178,7 +201,11 @@ def assert_the_metrics_show(day: BusinessDay, wanted: Figures) -> None:
 def assert_no_time_is_yet_to_come(day: BusinessDay) -> None:
     """Ages are told by the clock that made the times, not by the database's."""
     figures = scrape(f"http://127.0.0.1:{day.ports[0]}")
-    ages = {key: age for key, age in figures.items() if key[0].endswith("_seconds")}
+    ages = {
+        key: age
+        for key, age in figures.items()
+        if key[0].endswith("_seconds") and key[0] != A_MOMENT
+    }
     assert any(name == "paysaga_follower_silent_seconds" for name, _ in ages)
     assert all(0 <= age < timedelta(days=2).total_seconds() for age in ages.values()), ages
 
@@ -231,7 +258,7 @@ def assert_merchants_and_webhooks_agree(day: BusinessDay, log: Log) -> None:
     assert len(delivered) == len(set(delivered))
     assert len(delivered) <= len({message for message, _ in day.fleet.merchant.told})
     received = {e.originator_id for e in of(log.events, Webhook.Received)}
-    ended = {e.originator_id for e in of(log.events, Webhook.Processed, Webhook.Failed)}
+    ended = {e.originator_id for e in handled(log)}
     assert received == ended
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from application.circuit_breaker import CircuitBreakerConfig, EventDrivenCircuitBreaker
 from interface.clock import SystemClock
-from system.breaker_metrics import fleet_figures, forget_old_metrics
+from system.breaker_metrics import figures_by_service, forget_old_metrics
 from system.circuits import Circuits
 from system.listener import Listener
 from system.persistence.postgres import PostgresPersistence
@@ -42,7 +42,7 @@ def circuits_of(persistence: PostgresPersistence, process: str) -> Iterator[Circ
 
 
 def shown(persistence: PostgresPersistence) -> set[str]:
-    return set(fleet_figures(persistence, SystemClock().now()))
+    return set(figures_by_service(persistence, SystemClock().now()))
 
 
 def recorded(circuits: Circuits, breaker: EventDrivenCircuitBreaker) -> str | None:

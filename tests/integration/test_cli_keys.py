@@ -91,6 +91,7 @@ def test_a_revoked_key_is_refused_at_once_and_recorded(home: House, env: dict[st
     [refusal] = until(lambda: [found for found in [shop.get("/v1/payments")] if not found.ok])
     assert "revoked" in refusal.json()["detail"]
     assert listed(env, "leaver")["state"] == "revoked"
+    assert {"name": "leaver"} in incidents(home, "api_key_revoked")
     until(lambda: {"reason": "revoked", "name": "leaver"}.items() <= refused(home)[-1].items())
 
 

@@ -163,6 +163,18 @@ def test_work_and_lags_within_bounds_are_no_problem(still: dict[str, str]) -> No
     assert shown(still)["agenda"][0]["due"] == 1
 
 
+def test_when_nothing_runs_it_still_fits_on_one_screen(still: dict[str, str]) -> None:
+    change(still, "DELETE FROM follower_heartbeats")
+    change(still, "DELETE FROM processes")
+    change(still, PARKED_EVENT)
+    lines = run("status", env=still).output.splitlines()
+    assert len(lines) <= 40
+    rows = {line.split()[0]: line.split() for line in lines if "never_run" in line}
+    assert sorted(rows) == sorted(PAYSAGA.follows)
+    assert rows["Agenda"][-1] == "1"
+    assert rows["Contracts"][-1] == "0"
+
+
 def test_a_table_that_grows_too_long_is_cut(still: dict[str, str]) -> None:
     change(
         still,

@@ -12,6 +12,7 @@ import structlog
 
 from interface.logging_setup import configure_logging
 from tests.e2e.house import DECLINED_CARD, Api, House, house, until
+from tests.integration.parked_sagas import park
 from tests.unit.log_calls import ALWAYS, log_lines
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -127,3 +128,20 @@ def test_what_is_undone_is_a_warning(home: House, capsys: pytest.CaptureFixture[
     for transition in ("compensation_started", "compensated"):
         [line] = lines.of("saga_transition", transition=transition)
         assert line["level"] == "warning"
+
+
+def test_a_saga_that_waits_for_a_person_is_an_error_until_somebody_lets_it_go_on(
+    home: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = Lines(home, capsys, "INFO")
+    payment_id = home.api.created()["paymentId"]
+    park(home, payment_id, "REF-1")
+    home.api.saga_becomes(payment_id, "parked")
+    mine = {"payment_id": payment_id}
+    [parked] = lines.of("saga_transition", transition="parked", **mine)
+    assert (parked["level"], parked["reason"]) == ("error", "odd")
+    headers = {"X-Correlation-Id": "desk-7"}
+    path = f"/v1/payments/{payment_id}/saga/retry"
+    assert home.api.request("POST", path, headers=headers).status_code == 200
+    [resumed] = lines.of("saga_transition", transition="resumed", **mine)
+    assert (resumed["level"], resumed["correlation_id"]) == ("warning", "desk-7")

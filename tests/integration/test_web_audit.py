@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,8 @@ import pytest
 
 from application.envelope import envelope
 from domain.audit_entry import AuditEntry
-from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
-from domain.money import money
-from domain.payment_saga import PaymentSaga
 from tests.e2e.house import SECRETS, Api, House, house_on, until
-from tests.integration.production_kit import context
+from tests.integration.parked_sagas import park
 
 Line = tuple[str, str, str, str | None]
 
@@ -94,31 +90,9 @@ def parked(home: House) -> str:
     payment = home.api.created()
     payment_id, ref = payment["paymentId"], payment["transactionRef"]
     for suffix in ("A", "B"):
-        report = GatewayReport(
-            f"{ref}{suffix}",
-            TransactionKind.SALE,
-            TransactionStatus.AUTHORISED,
-            "a cart of somebody else",
-            money("1.00", "SAR"),
-        )
-        with context():
-            home.context.applications.sagas.change(
-                PaymentSaga.create_id(UUID(payment_id)), partial(_park, report)
-            )
+        park(home, payment_id, f"{ref}{suffix}")
     home.api.saga_becomes(payment_id, "parked")
     return payment_id
-
-
-def _park(report: GatewayReport, saga: PaymentSaga) -> None:
-    saga.trigger_event(PaymentSaga.ReportDoubted, report=report, reason="odd")
-    saga.trigger_event(
-        PaymentSaga.Parked,
-        reason="doubted",
-        detail="odd",
-        advice="look",
-        call_id=None,
-        transaction_ref=report.transaction_ref,
-    )
 
 
 @pytest.mark.parametrize("action", ["retry", "compensate"])

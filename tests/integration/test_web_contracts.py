@@ -219,6 +219,13 @@ def test_contracts_are_listed_newest_first_page_by_page(api: Api) -> None:
     [
         ({"instalments": []}, "/instalments"),
         ({"instalments": [{"dueOn": "soon", "amount": "1.00"}]}, "/instalments/0/dueOn"),
+        ({"instalments": [{"dueOn": 0, "amount": "1.00"}]}, "/instalments/0/dueOn"),
+        ({"instalments": [{"dueOn": "86400", "amount": "1.00"}]}, "/instalments/0/dueOn"),
+        (
+            {"instalments": [{"dueOn": "2027-01-01T00:00:00+05:00", "amount": "1.00"}]},
+            "/instalments/0/dueOn",
+        ),
+        ({"instalments": [{"dueOn": "2027-02-29", "amount": "1.00"}]}, "/instalments/0/dueOn"),
         ({"platformFeePercent": 101}, "/platformFeePercent"),
         ({"platformFeePercent": "2.55555"}, "/platformFeePercent"),
         ({"contractId": "a/b"}, "/contractId"),

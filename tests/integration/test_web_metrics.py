@@ -13,10 +13,11 @@ import psycopg
 import pytest
 import requests
 from prometheus_client.parser import text_string_to_metric_families
+from psycopg.types.json import Jsonb
 
 from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
-from interface.web.metrics import STEP_OUTCOMES
+from interface.web.metrics import BREAKER_CALLS, BREAKER_FIGURES, STEP_OUTCOMES
 from system import event_counts, figures
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
@@ -259,6 +260,61 @@ def test_the_breaker_is_shown_with_state_and_metrics(home: House) -> None:
     assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 0
     home.api.request("POST", "/v1/circuit-breakers/paytabs/reset")
     assert value(home.url, "breaker_state", service="paytabs", state="CLOSED") == 1
+
+
+def test_work_on_the_agenda_is_shown_by_its_kind_with_its_age(own: House) -> None:
+    work = (
+        "INSERT INTO agenda (work_id, kind, aggregate_id, payment_id, due_at, claimed_until, "
+        "correlation_id) SELECT gen_random_uuid(), 'instalment', gen_random_uuid(), "
+        "gen_random_uuid(), now() + make_interval(secs => %s), now() + %s::interval, 'c'"
+    )
+    with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
+        for due_in_seconds, claimed_for in ((3600, None), (-300, None), (-60, "1 hour")):
+            connection.execute(work, (due_in_seconds, claimed_for))
+    figures = {
+        name: value(own.url, f"agenda_{name}", kind="instalment")
+        for name in ("rows", "due", "claimed")
+    }
+    assert figures == {"rows": 3, "due": 2, "claimed": 1}
+    assert between(300, value(own.url, "agenda_oldest_due_seconds", kind="instalment"), 900)
+
+
+def test_the_metrics_of_a_breaker_are_those_that_the_api_shows(own: House) -> None:
+    names = [*BREAKER_CALLS.values(), *(name for name, _, _ in BREAKER_FIGURES.values())]
+    metrics = {name: float(number) for number, name in enumerate(names, start=1)}
+    with psycopg.connect(own.settings.conninfo, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO breaker_metrics VALUES ('p', 'paytabs', %s, NULL, now())",
+            (Jsonb(metrics),),
+        )
+    shown = own.api.get("/v1/circuit-breakers/paytabs").json()["metrics"]
+    samples = scrape(own.url)
+    service = frozenset({("service", "paytabs")})
+    for metric, (name, _, divisor) in BREAKER_FIGURES.items():
+        told = samples[f"paysaga_{metric}", service]
+        assert told == pytest.approx(shown[name] / divisor), metric
+    for outcome, name in BREAKER_CALLS.items():
+        labels = service | {("outcome", outcome)}
+        assert samples["paysaga_breaker_calls", labels] == shown[name]
+
+
+def test_connections_to_the_database_are_counted(own: House) -> None:
+    with psycopg.connect(own.settings.conninfo) as connection:
+        row = connection.execute("SHOW max_connections").fetchone()
+        connection.execute("SELECT 1")
+        assert between(1, value(own.url, "database_connections", state="idle in transaction"), 100)
+    assert row
+    assert value(own.url, "database_connections_max") == float(row[0])
+
+
+def test_how_long_requests_took_is_a_histogram(own: House) -> None:
+    labels = {"method": "GET", "route": "/v1/contracts"}
+    before = value(own.url, "http_request_duration_seconds_count", **labels) or 0
+    own.api.get("/v1/contracts")
+    name = "http_request_duration_seconds"
+    assert value(own.url, f"{name}_count", **labels) == before + 1
+    assert value(own.url, f"{name}_bucket", le="+Inf", **labels) == before + 1
+    assert between(0.0001, value(own.url, f"{name}_sum", **labels), 60)
 
 
 @needs_promtool
