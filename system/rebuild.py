@@ -113,7 +113,8 @@ class Rebuild:
     """One rebuild of one projection. Interrupt it whenever you like: the next one goes on.
 
     Raises:
-        RebuildRefused: there is no such projection, or it must not be rebuilt.
+        RebuildRefused: there is no such projection, or it must not be rebuilt, or its tables
+            belong to another role of the database.
     """
 
     def __init__(
@@ -128,6 +129,12 @@ class Rebuild:
         self._leaders = dict(applications.followers())[projection]
         self._persistence = persistence
         self._shadow = ShadowTables(projection.tables)
+        with persistence.connection() as connection:
+            if not self._shadow.may_take_places(connection):
+                raise RebuildRefused(
+                    f"the tables of {name} belong to another role of the database: give the "
+                    f"command `paysaga projections rebuild {name}` with that role's address"
+                )
         self._writer = self._shadow.writer()
         self._writer.vault = applications.vault
         self._positions: dict[str, int] = {}

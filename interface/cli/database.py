@@ -9,7 +9,6 @@ from interface.serve.attached import attach
 from interface.settings import load_settings
 from system.applications import LOG_NAMES
 from system.persistence.database_roles import RoleRefused, restrict
-from system.projection_versions import rebuildable_projections
 
 
 @click.group()
@@ -32,9 +31,8 @@ def prepare(service_role: str | None) -> None:
         click.echo("prepared: all tables are there")
         if service_role is None:
             return
-        views = [name for each in rebuildable_projections().values() for name in each.tables]
         try:
-            restrict(settings.conninfo, service_role, LOG_NAMES, views)
+            restrict(settings.conninfo, service_role, LOG_NAMES)
         except RoleRefused as refusal:
             raise CommandFailed(str(refusal)) from None
     click.echo(f"{service_role} may add events, and neither change nor remove any")

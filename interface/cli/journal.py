@@ -13,6 +13,7 @@ import click
 from application.envelope import camel_case, timestamp
 from application.journal import Link, opened_envelope
 from application.vault import Vault
+from domain.event import PaymentEventType
 from interface.cli.failures import CommandFailed
 from interface.cli.moment import MomentType
 from interface.cli.operators_database import operators_database
@@ -111,7 +112,13 @@ as_form = click.option(
 @journal.command()
 @since
 @until
-@click.option("--type", "event_type", help="Only this public type, such as payment.completed.")
+@click.option(
+    "--type",
+    "event_type",
+    type=click.Choice([each.value for each in PaymentEventType]),
+    metavar="TYPE",
+    help="Only this public type, such as payment.completed.",
+)
 @click.option("--payment", type=click.UUID, help="Only what belongs to this payment.")
 @as_form
 def export(

@@ -42,7 +42,10 @@ def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     state = _state(path.name)
     if state["isRunning"]:
         raise Problem("rebuild_under_way", f"a rebuild of {path.name} is under way: wait for it")
-    rebuild = Rebuild(web().persistence, web().applications, path.name)
+    try:
+        rebuild = Rebuild(web().persistence, web().applications, path.name)
+    except RebuildRefused as refusal:
+        raise Problem("refused", str(refusal)) from None
     threading.Thread(target=_run, args=(rebuild,), name="rebuild", daemon=True).start()
     return json_response({**state, "isRunning": True}, 202)
 

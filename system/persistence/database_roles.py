@@ -1,15 +1,18 @@
 """What a role of the database may do that runs the service and must not rewrite history.
 
-It may add events and entries of the journal, and neither change nor remove any. The read models
-belong to it, so that it can rebuild them. Keys of clients it may make, but not throw away.
+It may add events and entries of the journal, and neither change nor remove any. Keys of clients it
+may make, but not throw away. Nothing that is run by others belongs to it, and it can make nothing
+of that kind: a trigger or a function of its own would be run with the rights of the owner as soon
+as the owner erases a person or verifies the journal. So rebuilds are the owner's business, too.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import psycopg
+from psycopg import Connection
 from psycopg.sql import SQL, Composed, Identifier
 
-from system.persistence.shadow_tables import NEW
 from system.persistence.tables import JOURNAL, TABLES
 
 READ = "SELECT"
@@ -37,23 +40,39 @@ UNPROTECTED = """
 SELECT relname
 FROM unnest(%(tables)s::text[]) name JOIN pg_class ON pg_class.oid = to_regclass(name)
 WHERE pg_has_role(%(role)s, relowner, 'MEMBER')
-OR has_table_privilege(%(role)s, pg_class.oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER')
-OR has_any_column_privilege(%(role)s, pg_class.oid, 'UPDATE')
+OR has_table_privilege(%(role)s, pg_class.oid, 'TRIGGER')
+OR (relname = ANY(%(protected)s) AND (
+    has_table_privilege(%(role)s, pg_class.oid, 'UPDATE, DELETE, TRUNCATE')
+    OR has_any_column_privilege(%(role)s, pg_class.oid, 'UPDATE')))
 """
 """The tables that a role may still alter: because they are its own, or those of a role to which
 it belongs, or because everybody may. A superuser may alter all."""
+
+MAY_CREATE = """
+SELECT has_schema_privilege(%(role)s, %(schema)s, 'CREATE')
+OR has_database_privilege(%(role)s, current_database(), 'CREATE')
+"""
+"""Whether a role may make functions, which the owner might run instead of PostgreSQL's own."""
+OWNS_ROUTINES = """
+SELECT proname FROM pg_proc WHERE pronamespace = to_regnamespace(%(schema)s)
+AND pg_has_role(%(role)s, proowner, 'MEMBER')
+UNION ALL
+SELECT oprname FROM pg_operator WHERE oprnamespace = to_regnamespace(%(schema)s)
+AND pg_has_role(%(role)s, oprowner, 'MEMBER')
+"""
+"""What a role has made when it still could."""
 
 
 class RoleRefused(Exception):
     """The role cannot be the service's; the text says why and what to do."""
 
 
-def restrict(conninfo: str, role: str, names: Sequence[str], views: Sequence[str]) -> None:
+def restrict(conninfo: str, role: str, names: Sequence[str]) -> None:
     """Gives a role what the service needs and nothing more, in one transaction. `names` are those
-    of the applications, `views` the tables that are made anew by rebuilds.
+    of the applications.
 
     Raises:
-        RoleRefused: there is no such role, or it may do anything anyway.
+        RoleRefused: there is no such role, or it may do more anyway.
         InsufficientPrivilege: the tables belong to another role than the one that is connected.
     """
     with psycopg.connect(conninfo) as connection:
@@ -61,35 +80,51 @@ def restrict(conninfo: str, role: str, names: Sequence[str], views: Sequence[str
             raise RoleRefused(
                 f"there is no role {role}: CREATE ROLE {role} LOGIN PASSWORD '…' makes it"
             )
-        for statement in statements(role, names, views):
+        for statement in statements(role, names):
             connection.execute(statement)
-        tables = [name for name, rights in _rights(names, views).items() if rights == ADD]
-        found = connection.execute(UNPROTECTED, {"tables": tables, "role": role}).fetchall()
-        if found:
-            raise RoleRefused(
-                f"{role} may alter {found[0][0]} whatever is granted: it must be no superuser, "
-                "and neither own the tables nor belong to the role that does"
-            )
+        _require_powerless(connection, role, names)
 
 
-def statements(role: str, names: Sequence[str], views: Sequence[str]) -> Iterator[Composed]:
+def statements(role: str, names: Sequence[str]) -> Iterator[Composed]:
     """The SQL that `restrict` executes."""
-    grantee = Identifier(role)
-    yield SQL("GRANT USAGE, CREATE ON SCHEMA {} TO {}").format(Identifier(SCHEMA), grantee)
-    for name, rights in _rights(names, views).items():
+    grantee, schema = Identifier(role), Identifier(SCHEMA)
+    yield SQL("REVOKE CREATE ON SCHEMA {} FROM {}").format(schema, grantee)
+    yield SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, grantee)
+    for name, rights in _rights(names).items():
         table = Identifier(name)
         yield SQL("REVOKE ALL ON {} FROM {}").format(table, grantee)
         yield SQL("GRANT {} ON {} TO {}").format(SQL(rights), table, grantee)
-    for view in (*views, *(name + NEW for name in views)):
-        yield SQL("ALTER TABLE IF EXISTS {} OWNER TO {}").format(Identifier(view), grantee)
-    yield SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}").format(Identifier(SCHEMA), grantee)
+    yield SQL("GRANT USAGE ON ALL SEQUENCES IN SCHEMA {} TO {}").format(schema, grantee)
 
 
-def _rights(names: Sequence[str], views: Sequence[str]) -> dict[str, str]:
-    """What the service needs on each table that is not its own."""
+def _require_powerless(connection: Connection[Any], role: str, names: Sequence[str]) -> None:
+    """Looks at what was there without a grant of ours.
+
+    Raises:
+        RoleRefused: the role may alter events, or plant what the owner would run.
+    """
+    rights = _rights(names)
+    protected = [name for name, right in rights.items() if right == ADD]
+    asked = {"role": role, "schema": SCHEMA, "tables": list(rights), "protected": protected}
+    if found := connection.execute(UNPROTECTED, asked).fetchone():
+        raise RoleRefused(
+            f"{role} may alter {found[0]} whatever is granted: it must be no superuser, "
+            "and neither own the tables nor belong to the role that does"
+        )
+    if connection.execute(MAY_CREATE, asked).fetchone() == (True,):
+        raise RoleRefused(
+            f"{role} may make functions that you would run: REVOKE CREATE ON SCHEMA {SCHEMA} "
+            "FROM PUBLIC, and CREATE ON DATABASE from the role"
+        )
+    if found := connection.execute(OWNS_ROUTINES, asked).fetchone():
+        raise RoleRefused(f"{role} has made {found[0]}, which you might run: drop it first")
+
+
+def _rights(names: Sequence[str]) -> dict[str, str]:
+    """What the service needs on each table."""
     logs = [name.lower() for name in names]
     return {
-        **dict.fromkeys((name for name in TABLES if name not in views), USE),
+        **dict.fromkeys(TABLES, USE),
         **OTHERS,
         **{f"{log}_tracking": USE for log in logs},
         **{f"{log}_events": ADD for log in logs},

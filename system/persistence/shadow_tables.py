@@ -18,7 +18,10 @@ INDEXES = (
     "SELECT indexname FROM pg_indexes "
     "WHERE schemaname = ANY(current_schemas(false)) AND tablename = %s"
 )
-OWNER = "SELECT pg_get_userbyid(relowner) AS owner FROM pg_class WHERE oid = to_regclass(%s)"
+FOREIGN = """
+SELECT relname FROM unnest(%s::text[]) name JOIN pg_class ON pg_class.oid = to_regclass(name)
+WHERE NOT pg_has_role(relowner, 'USAGE')
+"""
 GRANTS = """
 SELECT privilege_type AS privilege, rolname AS grantee
 FROM pg_class, aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
@@ -40,6 +43,11 @@ class ShadowTables:
         """Writes row changes that name the live tables into the new ones."""
         return RowWriter(self._new)
 
+    def may_take_places(self, connection: Connection[Any]) -> bool:
+        """True when the live tables are the connected role's own to replace."""
+        names = [table.name for table in self._live]
+        return connection.execute(FOREIGN, (names,)).fetchone() is None
+
     def exist(self, connection: Connection[Any]) -> bool:
         """True when all of them are there, from a rebuild that was interrupted."""
         return all(_exists(connection, table.name) for table in self._new.values())
@@ -49,7 +57,6 @@ class ShadowTables:
         self.drop(connection)
         for live in self._live:
             connection.execute(create_table_statement(self._new[live.name]))
-            _give_to_owner(connection, live.name + NEW, live.name)
 
     def drop(self, connection: Connection[Any]) -> None:
         """Removes them, and old ones that were left behind."""
@@ -78,15 +85,6 @@ class ShadowTables:
 def _exists(connection: Connection[Any], name: str) -> bool:
     row = connection.execute("SELECT to_regclass(%s) AS found", (name,)).fetchone()
     return row is not None and row["found"] is not None
-
-
-def _give_to_owner(connection: Connection[Any], new: str, live: str) -> None:
-    """Whoever rebuilds, the table stays with the role that runs the service."""
-    row = connection.execute(OWNER, (live,)).fetchone()
-    if row is not None:
-        connection.execute(
-            SQL("ALTER TABLE {} OWNER TO {}").format(Identifier(new), Identifier(row["owner"]))
-        )
 
 
 def _grant_likewise(connection: Connection[Any], new: str, live: str) -> None:

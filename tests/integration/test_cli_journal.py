@@ -108,6 +108,15 @@ def test_an_export_is_filtered_by_type_payment_and_time(kept: Books, env: dict[s
     assert run("journal", "export", "--from", "soon", env=env).exit_code == 2
 
 
+def test_an_unknown_type_is_wrong_usage_and_the_known_ones_are_told(
+    kept: Books, env: dict[str, str]
+) -> None:
+    result = run("journal", "export", "--type", "payment.complete", env=env)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "'payment.complete' is not one of" in result.stderr
+    assert "'payment.completed'" in result.stderr
+
+
 def test_an_export_for_spreadsheets_runs_no_formula(kept: Books, env: dict[str, str]) -> None:
     kept.query("UPDATE journal SET envelope = replace(envelope, '\"test\"', '\"=1+1\"')")
     result = run("journal", "export", "--format", "csv", env=env)
