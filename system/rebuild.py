@@ -169,7 +169,15 @@ class Rebuild:
             ).fetchone()
             if not row or not row["is_mine"]:
                 raise RebuildRefused(f"a rebuild of {self._projection.name} is under way already")
-            yield connection
+            try:
+                yield connection
+            finally:
+                self._let_the_next_begin(connection)
+
+    def _let_the_next_begin(self, connection: Connection[DictRow]) -> None:
+        """Gives the lock back: the server notices only after a while that a connection is gone."""
+        if not connection.closed:
+            connection.execute("SELECT pg_advisory_unlock_all()")
 
     def _begin(self, connection: Connection[DictRow]) -> bool:
         """Goes on with what an interrupted rebuild has left, if that is of the same version."""
