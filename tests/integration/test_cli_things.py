@@ -48,7 +48,9 @@ def said(*arguments: str, env: dict[str, str]) -> str:
 
 
 def printed(*arguments: str, env: dict[str, str]) -> Any:
-    return json.loads(said(*arguments, "--json", env=env), parse_float=Decimal)
+    """The document is the last line: the web of this test may log others in the same process."""
+    text = said(*arguments, "--json", env=env)
+    return json.loads(text.splitlines()[-1], parse_float=Decimal)
 
 
 def agreed(env: dict[str, str], *more: str, due_on: date = NEXT_YEAR) -> Any:

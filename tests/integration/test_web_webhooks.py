@@ -19,7 +19,7 @@ from domain.payment_saga import PaymentSaga
 from domain.saga_decider import HURRIES_MAX
 from interface.paytabs import sign_form
 from interface.web.way_back import LOOKS_MAX
-from tests.e2e.house import GOOD_CARD, Api, House, house_on, until
+from tests.e2e.house import GOOD_CARD, Api, House, house_on, unread, until
 from tests.integration.simulator_merchant import KEY
 
 WAIT_SECONDS = 10
@@ -398,6 +398,7 @@ def test_the_browser_goes_on_to_the_shop(
 
 def test_the_way_back_settles_nothing(home: House, api: Api, way_back: str) -> None:
     payment = api.created()
+    until(lambda: not unread(home.settings.conninfo))
     before = home.recorded()
     answer = back(way_back + payment["paymentId"], data=form_of(payment))
     assert answer.status_code == 200
