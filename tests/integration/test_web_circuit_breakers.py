@@ -111,8 +111,12 @@ def state_of(api: Api) -> str:
 
 def changes(home: House) -> list[str]:
     """What was recorded of the breaker, oldest first."""
+    return [event.event_type.value for event in change_events(home)]
+
+
+def change_events(home: House) -> list[Circuit.Changed]:
     events = [e for e in home.events_of("Operations") if isinstance(e, Circuit.Changed)]
-    return [event.event_type.value for event in events if event.service_name == "paytabs"]
+    return [event for event in events if event.service_name == "paytabs"]
 
 
 def moment(text: str) -> datetime:
@@ -204,7 +208,7 @@ def test_an_operator_opens_and_closes_a_breaker(home: House) -> None:
     closed = operate(home.api, "reset").json()
     assert (closed["state"], closed["nextRetryTime"]) == ("CLOSED", None)
     assert changes(home)[before:] == ["circuit_breaker.opened", "circuit_breaker.closed"]
-    last = home.events_of("Operations")[-1]
+    last = change_events(home)[-1]
     assert (last.actor, last.metadata.user_id) == ("admin", "admin")
 
 
@@ -221,7 +225,7 @@ def test_forced_open_again_it_waits_a_full_time_again_in_all_processes(home: Hou
 def test_what_an_operator_did_is_recorded_with_the_settings_of_the_breaker(home: House) -> None:
     for action in ("reset", "force-open", "reset"):
         operate(home.api, action)
-        last = home.events_of("Operations")[-1]
+        last = change_events(home)[-1]
         assert (last.actor, last.configuration) == ("admin", CONFIGURATION)
 
 

@@ -84,7 +84,7 @@ def test_a_signature_that_is_not_right_is_refused_and_recorded(
     assert answer.status_code == 401
     assert answer.json()["code"] == "invalid_signature"
     assert home.recorded() == before | {"Operations": before["Operations"] + 1}
-    event = home.events_of("Operations")[-1]
+    event = home.incidents()[-1]
     assert event.event_type == "security.event"
     assert (event.kind, event.detail) == ("webhook_signature", {"reason": reason})
     assert event.ip_address == "127.0.0.1"
@@ -96,9 +96,8 @@ def test_who_has_no_api_key_is_not_believed_to_be_anybody(home: House) -> None:
         home.app.test_client().post(
             "/v1/webhooks/paytabs", data=BODY, headers={"Signature": signature, **headers}
         )
-    for name in ("Operations", "Webhooks"):
-        metadata = home.events_of(name)[-1].metadata
-        assert (metadata.user_id, metadata.session_id) == (None, None)
+    for event in (home.incidents()[-1], home.events_of("Webhooks")[-1]):
+        assert (event.metadata.user_id, event.metadata.session_id) == (None, None)
 
 
 def test_two_signature_headers_are_refused(home: House) -> None:
@@ -106,7 +105,7 @@ def test_two_signature_headers_are_refused(home: House) -> None:
         "/v1/webhooks/paytabs", data=BODY, headers=[("Signature", GOOD), ("Signature", "0" * 64)]
     )
     assert answer.status_code == 401
-    assert home.events_of("Operations")[-1].detail == {"reason": "signature_malformed"}
+    assert home.incidents()[-1].detail == {"reason": "signature_malformed"}
 
 
 def test_two_signature_headers_are_refused_on_a_real_connection(home: House) -> None:
@@ -143,7 +142,7 @@ def test_the_published_return_form_is_accepted(home: House) -> None:
     assert requests.get(address, params=VECTOR_FORM, timeout=WAIT_SECONDS).status_code == 200
     wrong = VECTOR_FORM | {"respStatus": "A"}
     assert requests.post(address, data=wrong, timeout=WAIT_SECONDS).status_code == 401
-    event = home.events_of("Operations")[-1]
+    event = home.incidents()[-1]
     assert (event.kind, event.detail) == ("return_signature", {"reason": "signature_wrong"})
     assert event.ip_address == "127.0.0.1"
 
@@ -197,7 +196,7 @@ def test_every_active_key_verifies_while_one_is_rotated(
 def test_a_key_of_one_profile_signs_for_no_other(rotating: House, profile: object) -> None:
     answer = rotating.notify(*signed_with(FOREIGN, profile))
     assert answer.status_code == 401
-    assert rotating.events_of("Operations")[-1].detail == {"reason": "profile_mismatch"}
+    assert rotating.incidents()[-1].detail == {"reason": "profile_mismatch"}
 
 
 def sale_of(home: House, payment: dict[str, Any], profile: object) -> bytes:
@@ -283,10 +282,10 @@ def test_a_flood_of_unsigned_callbacks_is_counted_and_not_recorded(
     assert [unsigned(home, "203.0.113.5") for _ in range(sent)] == [401] * sent
     assert home.recorded() == before | {"Operations": before["Operations"] + PER_ADDRESS_MAX}
     assert unsigned(home, "203.0.113.6") == 401
-    assert home.events_of("Operations")[-1].detail == {"reason": "signature_missing"}
+    assert home.incidents()[-1].detail == {"reason": "signature_missing"}
     stopwatch.seconds = 60
     assert unsigned(home, "203.0.113.5") == 401
-    event = home.events_of("Operations")[-1]
+    event = home.incidents()[-1]
     assert event.ip_address == "203.0.113.5"
     assert event.detail == {"reason": "signature_missing", "suppressed": 5}
 
