@@ -214,6 +214,22 @@ class Worker:
             batch_size=settings.follower_batch_size,
             linger_ms=settings.follower_linger_ms,
         )
+        self._dispatcher = self._dispatching(settings, gateway, tracing, name)
+        self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
+
+        fleet = FleetWork(self._persistence, self._applications.clock, lambda: self._runner.led)
+        self._pulse = build_pulse(
+            settings,
+            self._persistence,
+            self._applications,
+            [BreakerFigures(self._circuits.breakers), fleet.payments, fleet.queues, fleet.lags],
+            process=name,
+            role="worker",
+        )
+
+    def _dispatching(
+        self, settings: Settings, gateway: GuardedGateway, tracing: "Tracing | None", name: str
+    ) -> Dispatcher:
         plain = handlers(
             self._applications,
             gateway=gateway,
@@ -223,7 +239,7 @@ class Worker:
             finder=build_finder(self._applications, self._persistence),
             recovered_at=settings.recovered_at,
         )
-        self._dispatcher = Dispatcher(
+        return Dispatcher(
             PostgresAgendaStore(self._persistence),
             tracing.handlers(plain) if tracing else plain,
             self._applications.clock,
@@ -237,17 +253,6 @@ class Worker:
             worker=name,
             lease=timedelta(milliseconds=settings.lease_ms),
             speed=settings.clock.speed,
-        )
-        self._listener.subscribe(AGENDA.channel or "", lambda _payload: self._dispatcher.wake())
-
-        fleet = FleetWork(self._persistence, self._applications.clock, lambda: self._runner.led)
-        self._pulse = build_pulse(
-            settings,
-            self._persistence,
-            self._applications,
-            [BreakerFigures(self._circuits.breakers), fleet.payments, fleet.queues, fleet.lags],
-            process=name,
-            role="worker",
         )
 
     def _merchants(self, settings: Settings, tracing: "Tracing | None") -> GuardedMerchants:
