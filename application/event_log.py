@@ -304,10 +304,12 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         *aggregates: PaySagaAggregate,
         rows: Sequence[RowChange] = (),
         epoch: UUID | None = None,
+        waits: bool = True,
     ) -> None:
         """Records pending events and row changes in one transaction. Whoever changed an aggregate
         that was recorded before gives the `epoch` in which it was read (see `Persistence.epoch`).
-        Who has nothing to record waits until what he has read is kept for good.
+        Who has nothing to record waits until what he has read is kept for good; who could do it
+        all again (`waits` is False) does not even wait for what he has recorded.
 
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first, or the epoch
@@ -315,7 +317,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
         try:
-            self.events.put(events, rows=list(rows), epoch=epoch)
+            self.events.put(events, rows=list(rows), epoch=epoch, waits=waits)
         except IntegrityError:
             self.forget_epoch()
             raise

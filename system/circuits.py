@@ -18,6 +18,7 @@ from application.rows import Delete, RowChange, Upsert
 from domain.circuit import EVENTS, Circuit
 from domain.event import EventContext, Metadata, acting
 from system.listener import Listener
+from system.persistence.log_function import Announcement
 from system.persistence.tables import BREAKER_METRICS
 from system.runner import channel_of
 
@@ -57,7 +58,7 @@ class Circuits:
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="circuits", daemon=True)
-        listener.subscribe(channel_of(operations), lambda _payload: self.wake())
+        listener.subscribe(channel_of(operations), self._hear_of_log)
 
     def add(self, breaker: EventDrivenCircuitBreaker) -> None:
         """Keeps a breaker in step from now on, beginning with the recorded state."""
@@ -107,6 +108,11 @@ class Circuits:
         self._record_changes()
         self._follow_log()
         self._show_metrics()
+
+    def _hear_of_log(self, payload: str) -> None:
+        """A breaker's record begins with an event that says nothing of its state."""
+        if Announcement.read(payload).may_change:
+            self.wake()
 
     def _on_change(self, change: StateChange) -> None:
         if len(self._changes) == CHANGES_MAX:

@@ -8,28 +8,14 @@ from uuid import uuid4
 import pytest
 
 from interface.embedded_postgres import EmbeddedPostgres
-
-FAST_AND_FORGETFUL = {
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "shared_buffers": "32MB",
-    "autovacuum": "off",
-}
+from tests.postgres_kit import FAST_AND_FORGETFUL, postgres_of_its_own
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL, stopped and removed at the end of the run."""
-    with tempfile.TemporaryDirectory(prefix="paysaga-tests-", ignore_cleanup_errors=True) as name:
-        server = EmbeddedPostgres(
-            Path(name) / "postgres", options=FAST_AND_FORGETFUL, durable=False
-        )
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with postgres_of_its_own(FAST_AND_FORGETFUL) as server:
+        yield server
 
 
 @pytest.fixture

@@ -64,7 +64,8 @@ def replay(
                 f"there is no payment {payment_id}, or was none then",
                 "see `paysaga payments list`",
             ) from None
-        document = payment_document(story.payment, applications.vault, story.saga)
+        saga_status = story.saga.status if story.saga else None
+        document = payment_document(story.payment, applications.vault, saga_status)
         if is_json:
             _show_story_as_json(story, document, applications.vault)
         else:

@@ -130,8 +130,9 @@ class CircuitBoard:
             known[name] = (now, latest)
         return latest
 
-    def _forget(self, _payload: str) -> None:
-        self._known = {}
+    def _forget(self, payload: str) -> None:
+        if Announcement.read(payload).may_change:
+            self._known = {}
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,12 @@ def json_response(
     return Response(write_json(document), status, content_type="application/json", headers=headers)
 
 
-def payment_document(payment: Payment, vault: Vault, saga: PaymentSaga | None) -> Document:
-    """A payment from its events."""
+def payment_document(payment: Payment, vault: Vault, saga_status: SagaStatus | None) -> Document:
+    """A payment from its events. `saga_status` is None before its saga has begun."""
     row = {
         **payment_row(payment, vault),
         "refunds": refund_rows(payment),
-        "saga_status": saga.status.value if saga else None,
+        "saga_status": saga_status.value if saga_status else None,
     }
     return row_document(row)
 

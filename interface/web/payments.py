@@ -18,6 +18,7 @@ from domain.money import Money, money
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from domain.payment_terms import PaymentStatus
+from domain.saga_steps import SagaStatus
 from interface.settings import Role
 from interface.web.answers import EventList, PaymentAnswer, PaymentList, RefundAnswer, SagaAnswer
 from interface.web.context import web
@@ -57,6 +58,13 @@ payments = APIBlueprint(
 )
 
 
+STATUS_OF_NEW_SAGA = {
+    PaymentStatus.INITIATED: SagaStatus.RUNNING,
+    PaymentStatus.PROCESSING: SagaStatus.WAITING,
+}
+"""How the saga of a payment stands that was created just now and waits for its customer."""
+
+
 @payments.post("", responses={201: PaymentAnswer, 202: PaymentAnswer})
 @needs(Role.WRITE)
 def create_payment(body: CreatePayment) -> Response:
@@ -80,7 +88,17 @@ def create_payment(body: CreatePayment) -> Response:
         headers["Preference-Applied"] = "respond-async"
     if retry_after is not None and payment.status is PaymentStatus.INITIATED:
         headers["Retry-After"] = str(retry_after)
-    return json_response(_document(payment), 202 if is_async else 201, headers)
+    document = _document(payment) if is_replay else _document_of_new(payment)
+    return json_response(document, 202 if is_async else 201, headers)
+
+
+def _document_of_new(payment: Payment) -> dict[str, Any]:
+    """A payment that was created just now: it tells how its saga stands, which need not be read
+    as long as nothing is decided."""
+    saga_status = STATUS_OF_NEW_SAGA.get(payment.status)
+    if saga_status is None:
+        return _document(payment)
+    return payment_document(payment, web().applications.vault, saga_status)
 
 
 def _new(body: CreatePayment) -> NewPayment:
@@ -243,7 +261,8 @@ def _saga_response(payment_id: UUID) -> Response:
 
 def _document(payment: Payment, *, is_past: bool = False) -> dict[str, Any]:
     saga = _saga(payment, is_past=is_past)
-    return payment_document(payment, web().applications.vault, saga)
+    status = saga.status if saga else None
+    return payment_document(payment, web().applications.vault, status)
 
 
 def _saga(payment: Payment, *, is_past: bool) -> PaymentSaga | None:

@@ -21,6 +21,11 @@ class Announcement:
     position: int | None
     changed_ids: tuple[str, ...] | None
 
+    @property
+    def may_change(self) -> bool:
+        """False when aggregates were only made, such as entries of the audit log."""
+        return self.changed_ids != ()
+
     @classmethod
     def read(cls, payload: str) -> "Announcement":
         """The announcement in a notification's payload; "" says that some may have been missed."""

@@ -80,15 +80,18 @@ class LogQueries:
         events: Sequence[StoredEvent],
         tracking: Tracking | None,
         epoch: UUID | None,
+        also: tuple[bytes, Sequence[Any]] = (b"", ()),
     ) -> Cursor[Row]:
-        """Calls the append function; the new positions are in the cursor, a row for each."""
+        """Calls the append function; the new positions are in the cursor, a row for each. `also`
+        is a `WITH` in front of it that changes something else, with its parameters."""
         reached = (
             (tracking.application_name, tracking.notification_id, starts_at(tracking))
             if tracking
             else (None, None, None)
         )
-        statement = self._append[len(events) == 1]
-        return _execute(connection, statement, (*_columns(events), *reached, epoch))
+        before, parameters = also
+        statement = before + self._append[len(events) == 1]
+        return _execute(connection, statement, (*parameters, *_columns(events), *reached, epoch))
 
     def keep(
         self, connection: Connection[DictRow], events: Sequence[StoredEvent], epoch: UUID | None

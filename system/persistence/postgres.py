@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from itertools import count
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -23,14 +23,14 @@ from eventsourcing.postgres import (
     PostgresProcessRecorder,
 )
 from eventsourcing.utils import Environment
-from psycopg import Connection
+from psycopg import Connection, Cursor
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
 from psycopg_pool import PoolTimeout
 
 from application.journal import BEGINNING, Link
-from application.rows import RowChange, fold
+from application.rows import Delete, RowChange, fold
 from application.vault import ClientKey, Vault
 from system.persistence.borrowing import Borrowed
 from system.persistence.epoch import Epoch
@@ -187,22 +187,27 @@ class PostgresRecorder(PostgresProcessRecorder):
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
         epoch: UUID | None = kwargs.get("epoch")
+        waits: bool = tracking is None and kwargs.get("waits", True)
         with Borrowed(self.datastore) as connection:
-            if rows:
-                return self._insert_with_rows(connection, stored_events, tracking, rows, epoch)
-            if tracking is None:
+            if waits and not rows:
                 return self._queries.keep(connection, stored_events, epoch)
-            cursor = self._queries.append(connection, stored_events, tracking, epoch)
+            append = partial(self._queries.append, connection, stored_events, tracking, epoch)
+            if not rows:
+                cursor = append()
+            elif len(rows) == 1 and isinstance(rows[0], Delete):
+                cursor = append(self._writer.deletion(rows[0]))
+            else:
+                cursor = self._append_with_rows(connection, append, rows)
+            if waits:
+                connection.execute(WAIT_FOR_DISK, prepare=True)
             return [position for (position,) in cursor]
 
-    def _insert_with_rows(
+    def _append_with_rows(
         self,
         connection: Connection[DictRow],
-        stored_events: Sequence[StoredEvent],
-        tracking: Tracking | None,
+        append: Callable[[], Cursor[tuple[Any, ...]]],
         rows: Sequence[RowChange],
-        epoch: UUID | None,
-    ) -> list[int]:
+    ) -> Cursor[tuple[Any, ...]]:
         """Everything up to the `sync` is one implicit transaction, sent in one round trip.
 
         What follows a statement that failed is not even prepared, while psycopg takes it to be:
@@ -211,13 +216,10 @@ class PostgresRecorder(PostgresProcessRecorder):
         """
         try:
             with connection.pipeline() as pipeline:
-                cursor = self._queries.append(connection, stored_events, tracking, epoch)
+                cursor = append()
                 self._writer.write(connection, fold(rows))
                 pipeline.sync()
-                if tracking is None:
-                    connection.execute(WAIT_FOR_DISK, prepare=True)
-                    pipeline.sync()
-                return [position for (position,) in cursor]
+                return cursor
         except psycopg.Error:
             if not connection.broken:
                 connection.execute(f"DEALLOCATE ALL -- {next(_failures)}".encode())

@@ -15,10 +15,10 @@ import pytest
 import requests
 
 from interface.embedded_postgres import EmbeddedPostgres
-from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.bookkeeping import assert_charged_once, assert_nothing_lost_and_nothing_doubled
 from tests.e2e.fleet import Fleet, fleet_on
 from tests.e2e.house import until
+from tests.postgres_kit import FAST_AND_FORGETFUL
 
 DISK_MEGABYTES = 256
 SMALL = {

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from interface.embedded_postgres import EmbeddedPostgres
-from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.bookkeeping import assert_charged_once, assert_nothing_lost_and_nothing_doubled
 from tests.e2e.faults import ALL_FAULTS, FAULTS, LEASE_SECONDS, Trouble
 from tests.e2e.fleet import fleet_on
 from tests.e2e.house import free_port
 from tests.e2e.shoppers import Shoppers
+from tests.postgres_kit import FAST_AND_FORGETFUL
 
 LOSING_MUCH_IN_A_CRASH = {
     **FAST_AND_FORGETFUL,

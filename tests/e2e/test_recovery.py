@@ -24,9 +24,9 @@ import pytest
 from interface.clock import HurriedClock
 from interface.embedded_postgres import SUPERUSER, EmbeddedPostgres
 from interface.simulator import SimulatorServer
-from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.fleet import Fleet
 from tests.e2e.house import SECRETS, Api, simulator_config, until
+from tests.postgres_kit import FAST_AND_FORGETFUL
 from tests.unit.docs_tables import DOCS
 
 SPEED = 20

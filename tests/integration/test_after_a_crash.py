@@ -1,11 +1,9 @@
 """What a process remembers, or has just read, may be gone after a crash of PostgreSQL."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from threading import Event
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,39 +40,17 @@ from tests.integration.test_epoch import (
     put_down_without_waiting,
     written,
 )
+from tests.postgres_kit import postgres_of_its_own
 
 CONFIG = CircuitBreakerConfig("paytabs")
-
-
-@pytest.fixture
-def idle(database_url: str) -> Iterator[Node]:
-    """A node that is never started."""
-    with node(database_url) as one:
-        yield one
-
-
-@pytest.fixture
-def running(database_url: str) -> Iterator[Node]:
-    """A node whose followers run."""
-    with node(database_url) as one:
-        one.start()
-        try:
-            yield one
-        finally:
-            one.stop()
 
 
 @pytest.fixture(scope="module")
 def replicated_server() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that may have standbys, and writes nothing for which nobody waits."""
     options = {**NEVER_ON_ITS_OWN, "wal_level": "replica", "max_wal_senders": "1"}
-    with tempfile.TemporaryDirectory(prefix="paysaga-repl-", ignore_cleanup_errors=True) as name:
-        server = EmbeddedPostgres(Path(name) / "pg", options=options, durable=False)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with postgres_of_its_own(options) as server:
+        yield server
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ def log_lines() -> Iterator[None]:
 
 
 @pytest.fixture
-def running(database_url: str) -> Iterator[Node]:
-    with node(database_url) as one:
-        one.start()
-        try:
-            yield one
-        finally:
-            one.stop()
-
-
-@pytest.fixture
 def env(database_url: str, tmp_path: Path) -> dict[str, str]:
     return settings_env(tmp_path, database_url=database_url)
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from interface.embedded_postgres import EmbeddedPostgres, EmbeddedPostgresError
-from tests.conftest import FAST_AND_FORGETFUL
+from tests.postgres_kit import FAST_AND_FORGETFUL
 
 
 def server_in(folder: Path) -> EmbeddedPostgres:

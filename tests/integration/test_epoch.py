@@ -2,30 +2,34 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent, Tracking
 
+from application.payment_gateway import Unknown
 from application.payments import NewPayment
-from application.rows import Upsert
+from application.rows import Delete, Upsert
+from domain.gateway_call import GatewayCall, Operation
 from domain.money import money
 from domain.payment import Payment
+from domain.payment_saga import Call
+from interface.clock import SystemClock
 from interface.embedded_postgres import EmbeddedPostgres
 from system.agenda_store import PostgresAgendaStore
 from system.following import Following
+from system.handlers import GatewayCallHandler
 from system.persistence.log_function import EPOCH_OVER
 from system.persistence.postgres import PostgresPersistence
-from system.persistence.tables import SAGAS_VIEW
-from system.work_item import WorkKind
-from tests.conftest import FAST_AND_FORGETFUL
+from system.persistence.tables import AGENDA, SAGAS_VIEW
+from system.testing import GatewayDouble
+from system.work_item import WorkItem, WorkKind
 from tests.integration.production_kit import Node, context, node, until
+from tests.postgres_kit import FAST_AND_FORGETFUL, postgres_of_its_own
 
 NEVER_ON_ITS_OWN = {
     **FAST_AND_FORGETFUL,
@@ -47,13 +51,6 @@ ROW = Upsert(
         "updated_at": FAR_AHEAD,
     },
 )
-
-
-@pytest.fixture
-def idle(database_url: str) -> Iterator[Node]:
-    """A node that is never started: the tests follow by hand."""
-    with node(database_url) as one:
-        yield one
 
 
 def crash(url: str, server: EmbeddedPostgres) -> None:
@@ -88,13 +85,8 @@ def payment_with_callback(at: Node) -> UUID:
 @pytest.fixture(scope="module")
 def lazy_server() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that writes nothing to the disk for which nobody waits."""
-    with tempfile.TemporaryDirectory(prefix="paysaga-lazy-", ignore_cleanup_errors=True) as name:
-        server = EmbeddedPostgres(Path(name) / "pg", options=NEVER_ON_ITS_OWN, durable=False)
-        server.start()
-        try:
-            yield server
-        finally:
-            server.stop()
+    with postgres_of_its_own(NEVER_ON_ITS_OWN) as server:
+        yield server
 
 
 @pytest.fixture
@@ -172,6 +164,54 @@ def test_a_new_epoch_is_begun_by_one_of_many_who_come_at_once(idle: Node) -> Non
     for other in others:
         other.close()
     assert len(epochs) == 1
+
+
+def claimed_call(at: Node) -> WorkItem:
+    """The one call that the saga wants made, claimed once more."""
+    store = PostgresAgendaStore(at.persistence)
+    [item] = store.claim(FAR_AHEAD, {WorkKind.GATEWAY_CALL: 1}, "me", -timedelta(days=1))
+    return item
+
+
+def test_a_page_whose_opening_a_crash_took_back_is_asked_after(
+    patient: Node, lazy_server: EmbeddedPostgres
+) -> None:
+    """What came of it does not wait for the disk; the claim before it did."""
+    payment_id = patient.create_payment()
+    applications = patient.applications
+    assert Following(applications.sagas, applications.payments).advance()
+    assert Following(applications.agenda, applications.sagas).advance()
+    gateway = GatewayDouble(SystemClock(), notify=lambda _report: None)
+    handler = GatewayCallHandler(applications, gateway, "https://pay.example.com", None)
+    handler(claimed_call(patient))
+    assert isinstance(list(applications.gateway.all())[-1], GatewayCall.Succeeded)
+    crash(patient.persistence.conninfo, lazy_server)
+    assert list(applications.gateway.all()) == []
+    again = claimed_call(patient)
+    assert (again.attempts, again.payment_id) == (2, payment_id)
+    handler(again)
+    assert isinstance(list(applications.gateway.all())[-1], GatewayCall.OutcomeUnknown)
+    assert len(gateway.asked) == 1
+
+
+@pytest.mark.parametrize("operation", [o for o in Operation if o.is_follow_up])
+def test_what_came_of_a_call_that_moved_money_is_on_the_disk_when_it_is_recorded(
+    patient: Node, operation: Operation
+) -> None:
+    for _ in range(ATTEMPTS):
+        before = written(patient)
+        call = Call(uuid4(), operation, FAR_AHEAD, "cart", "TST1", money("1.00", "SAR"))
+        with context():
+            patient.applications.gateway.record_outcome(
+                uuid4(),
+                call,
+                Unknown("silence"),
+                gateway="paytabs",
+                sent_at=datetime.now(UTC),
+                rows=[Delete(AGENDA.name, (call.call_id,))],
+            )
+        assert is_on_the_disk(patient, before)
+        assert written(patient) != before
 
 
 def is_on_the_disk(at: Node, lsn: object) -> bool:

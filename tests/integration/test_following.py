@@ -1,23 +1,15 @@
 """Nothing is lost or taken in twice when a follower's memory of its position is wrong."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from eventsourcing.persistence import IntegrityError
 
 from system.following import Following
 from system.persistence.postgres import PostgresPersistence
-from tests.integration.production_kit import Node, node
+from tests.integration.production_kit import Node
 
 BATCH, OVERLAP = 10, 4
-
-
-@pytest.fixture
-def idle(database_url: str) -> Iterator[Node]:
-    """A node that is never started: the tests follow by hand."""
-    with node(database_url) as one:
-        yield one
 
 
 class Follower:

@@ -11,7 +11,7 @@ from eventsourcing.persistence import StoredEvent
 
 from system.following import Following
 from system.persistence.postgres import PostgresRecorder
-from tests.integration.production_kit import Node, node, store, until
+from tests.integration.production_kit import Node, store, until
 
 EARLIER, LATER = 3, 3
 TAKE_LOCK = "PERFORM pg_advisory_xact_lock(hashtext('payments_events'));"
@@ -166,12 +166,6 @@ def others_wait(at: Node) -> bool:
 
 def others_are_through(at: Node) -> bool:
     return len(all_positions(at)) == EARLIER + LATER
-
-
-@pytest.fixture
-def idle(database_url: str) -> Iterator[Node]:
-    with node(database_url) as one:
-        yield one
 
 
 def test_nobody_steps_over_a_transaction_held_between_its_lock_and_its_commit(

@@ -1,10 +1,8 @@
 """Events that a follower cannot take in are set aside, and nothing else waits for them."""
 
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
 from eventsourcing.persistence import IntegrityError
 
 from system.definition import PAYSAGA
@@ -18,16 +16,6 @@ from tests.integration.production_kit import (
     poisoned_payment,
     until,
 )
-
-
-@pytest.fixture
-def running(database_url: str) -> Iterator[Node]:
-    with node(database_url) as one:
-        one.start()
-        try:
-            yield one
-        finally:
-            one.stop()
 
 
 def seen(at: Node) -> int:

@@ -14,9 +14,9 @@ import pytest
 import requests
 
 from interface.embedded_postgres import EmbeddedPostgres
-from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import Api, House, house, until
 from tests.integration.test_web_events import opened
+from tests.postgres_kit import FAST_AND_FORGETFUL
 
 
 @pytest.fixture

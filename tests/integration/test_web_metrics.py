@@ -19,10 +19,10 @@ from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
 from interface.web.metrics import BREAKER_CALLS, BREAKER_FIGURES, STEP_OUTCOMES
 from system import event_counts, figures
-from tests.conftest import FAST_AND_FORGETFUL
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
 from tests.integration.simulator_merchant import listening
 from tests.integration.test_web_webhooks import callback
+from tests.postgres_kit import FAST_AND_FORGETFUL
 from tests.unit.promtool import needs_promtool, promtool
 
 Labels = frozenset[tuple[str, str]]
