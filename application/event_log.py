@@ -86,6 +86,8 @@ class PlainEventStore(EventStore[UUID]):
 
     heard: Callable[[Sequence[DomainEventProtocol[UUID]]], None] | None = None
     """Told of events once they are recorded, such as to log them."""
+    remembers = False
+    """Whether events that were recorded here are given to their readers as they are."""
     newest = Page(None, 0, ())
     """What was recorded last through this store, if nobody else's events stand in between."""
 
@@ -107,6 +109,8 @@ class PlainEventStore(EventStore[UUID]):
         positions = self.recorder.insert_events(stored, **kwargs)
         if positions:
             self.newest = _page_of(stored, positions, kwargs.get("epoch"))
+            if self.remembers:
+                cast(PaySagaMapper, self.mapper).remember(stored, domain_events)
         if self.heard is not None and domain_events:
             self.heard(domain_events)
         return []
@@ -154,7 +158,11 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         return transcoder
 
     def construct_event_store(self) -> PlainEventStore:
-        return PlainEventStore(self.mapper, self.recorder)
+        """In the test mode every event is read as it is stored: tests see what a process sees that
+        did not record it."""
+        store = PlainEventStore(self.mapper, self.recorder)
+        store.remembers = isinstance(self.recorder, ReadsMany)
+        return store
 
     def register_transcodings(self, transcoder: JSONTranscoder) -> None:
         super().register_transcodings(transcoder)

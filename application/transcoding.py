@@ -1,7 +1,9 @@
 """How domain events become bytes and back: exact money, typed enums, value objects by name."""
 
 import dataclasses
+import threading
 import types
+from collections.abc import Iterable
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
@@ -191,32 +193,60 @@ def _enum_in(hint: Any) -> type[StrEnum] | None:
 
 
 DECODED_MAX = 2048
-"""The most events of one log that are kept decoded."""
+"""The most events of one log that are kept decoded; the oldest gives way."""
 
 DECODED_BYTES_MAX = 8192
 """Larger events are decoded each time: what a gateway sends may be as large as a request."""
+
+
+Stored = tuple[UUID, int, str, bytes]
+"""All that is stored of an event: its aggregate's id, its version, topic and state."""
+
+
+def _key(stored: StoredEvent) -> Stored:
+    aggregate_id: Any = stored.originator_id
+    return aggregate_id, stored.originator_version, stored.topic, stored.state
 
 
 class PaySagaMapper(Mapper[UUID]):
     """Restores enum fields of events to their enums.
 
     An event is frozen, and is read by every follower of its log and with its aggregate: what was
-    decoded lately is not decoded again. It is found by all that is stored of it, so that nothing
-    else than the very same bytes gives the very same event.
+    decoded or recorded lately is not decoded again. It is found by all that is stored of it, so
+    that nothing else than the very same bytes gives the very same event.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._decoded = lru_cache(DECODED_MAX)(self.decode)
+        self._known: dict[Stored, DomainEventProtocol[UUID]] = {}
+        self._lock = threading.Lock()
 
     def to_domain_event(self, stored_event: StoredEvent) -> DomainEventProtocol[UUID]:
-        decode = self.decode if len(stored_event.state) > DECODED_BYTES_MAX else self._decoded
-        return decode(
-            stored_event.originator_id,
-            stored_event.originator_version,
-            stored_event.topic,
-            stored_event.state,
-        )
+        stored = _key(stored_event)
+        event = self._known.get(stored)
+        if event is None:
+            event = self.decode(*stored)
+            self._keep(stored, event)
+        return event
+
+    def remember(
+        self, stored: Iterable[StoredEvent], events: Iterable[DomainEventProtocol[UUID]]
+    ) -> None:
+        """Keeps events that were recorded here as if they had been decoded lately."""
+        for each, event in zip(stored, events, strict=True):
+            self._keep(_key(each), event)
+
+    def forget(self) -> None:
+        """Decodes every event again when it is read next."""
+        self._known = {}
+
+    def _keep(self, stored: Stored, event: DomainEventProtocol[UUID]) -> None:
+        if len(stored[3]) > DECODED_BYTES_MAX:
+            return
+        with self._lock:
+            if len(self._known) >= DECODED_MAX:
+                del self._known[next(iter(self._known))]
+            self._known[stored] = event
 
     def decode(self, *stored: Any) -> DomainEventProtocol[UUID]:
         """An event from its aggregate's id, its version, topic and state, without looking whether

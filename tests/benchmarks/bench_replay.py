@@ -92,7 +92,7 @@ def put(log: EventLog[Any], events: Sequence[Any]) -> None:
 def forget_decoded(log: EventLog[Any]) -> None:
     """Nothing is remembered from the load before, as in a process that has just been started."""
     assert isinstance(log.mapper, PaySagaMapper)
-    log.mapper._decoded.cache_clear()
+    log.mapper.forget()
 
 
 def loads(log: EventLog[Any], aggregate_id: UUID, rounds: int) -> list[object]:
