@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, singledispatch
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from application.vault import ERASED, Vault
@@ -22,6 +22,8 @@ from domain.payment_terms import Failure
 from domain.performance_metric import PerformanceMetric
 from domain.sealed import Sealed
 from domain.webhook import Webhook
+
+UTC_LENGTH = len("+00:00")
 
 OWN_FIELDS = frozenset(
     {"originator_id", "originator_version", "originator_topic", "timestamp", "metadata"}
@@ -48,28 +50,49 @@ def envelope(event: PaySagaAggregate.Event, vault: Vault, status: str) -> dict[s
 
 def envelope_without_data(event: PaySagaAggregate.Event) -> dict[str, Any]:
     """The members of an envelope in their order, without a `status` and without `data`."""
+    kind, metadata = kind_of(type(event)), event.metadata
     return {
         "id": str(event.event_id),
-        "type": event.event_type.value,
+        "type": kind.event_type,
         "timestamp": timestamp(event.timestamp),
-        "version": str(getattr(type(event), "class_version", 1)),
-        "priority": event.priority.value,
+        "version": kind.version,
+        "priority": kind.priority,
         "status": None,
-        "correlationId": event.metadata.correlation_id,
-        "causationId": event.metadata.causation_id,
+        "correlationId": metadata.correlation_id,
+        "causationId": metadata.causation_id,
         "aggregateId": str(event.originator_id),
-        "aggregateType": type(event).__qualname__.split(".")[0],
+        "aggregateType": kind.aggregate_type,
         "aggregateVersion": event.originator_version,
         "metadata": {
-            "source": event.metadata.source,
-            "userId": event.metadata.user_id,
-            "sessionId": event.metadata.session_id,
-            "ipAddress": event.metadata.ip_address,
-            "userAgent": event.metadata.user_agent,
-            "traceId": event.metadata.trace_id,
-            "spanId": event.metadata.span_id,
+            "source": metadata.source,
+            "userId": metadata.user_id,
+            "sessionId": metadata.session_id,
+            "ipAddress": metadata.ip_address,
+            "userAgent": metadata.user_agent,
+            "traceId": metadata.trace_id,
+            "spanId": metadata.span_id,
         },
     }
+
+
+class Kind(NamedTuple):
+    """What an envelope says of all events of a class."""
+
+    event_type: str
+    version: str
+    priority: str
+    aggregate_type: str
+
+
+@cache
+def kind_of(cls: type[PaySagaAggregate.Event]) -> Kind:
+    """What an envelope says of the events of a class; asked for with every event."""
+    return Kind(
+        cls.event_type.value,
+        str(getattr(cls, "class_version", 1)),
+        cls.priority.value,
+        cls.__qualname__.split(".")[0],
+    )
 
 
 def shown(sealed: Sealed, vault: Vault) -> Any:
@@ -80,7 +103,8 @@ def shown(sealed: Sealed, vault: Vault) -> Any:
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    in_utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return in_utc.isoformat(timespec="microseconds")[:-UTC_LENGTH] + "Z"
 
 
 @singledispatch
@@ -269,15 +293,21 @@ SIMPLE: tuple[tuple[type, Callable[[Any], Any]], ...] = (
 """How values are shown that hold no others."""
 
 
+@cache
+def simple_for(cls: type) -> Callable[[Any], Any] | None:
+    """How values of a class are shown that hold no others; None for those that may."""
+    return next((simple for kind, simple in SIMPLE if issubclass(cls, kind)), None)
+
+
 def public_value(value: Any, opener: Opener) -> Any:
     """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
     if type(value) in KNOWN_TO_JSON:
         return value
+    simple = simple_for(type(value))
+    if simple is not None:
+        return simple(value)
     if isinstance(value, Sealed):
         return opener(value)
-    for kind, simple in SIMPLE:
-        if isinstance(value, kind):
-            return simple(value)
     if isinstance(value, SHOWN_BY_FIELD):
         return {camel_case(name): public_value(item, opener) for name, item in vars(value).items()}
     if isinstance(value, dict):

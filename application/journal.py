@@ -133,7 +133,7 @@ def entry_of(
         log=log,
         log_position=log_position,
         record_hash=digest,
-        event_id=UUID(document["id"]),
+        event_id=event.event_id,
         type=document["type"],
         aggregate_id=event.originator_id,
         subject_id=subject_id,
