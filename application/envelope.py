@@ -301,9 +301,10 @@ def simple_for(cls: type) -> Callable[[Any], Any] | None:
 
 def public_value(value: Any, opener: Opener) -> Any:
     """A value of an event as JSON knows it; amounts stay `Decimal`, to be written exactly."""
-    if type(value) in KNOWN_TO_JSON:
+    cls: type = type(value)
+    if cls in KNOWN_TO_JSON:
         return value
-    simple = simple_for(type(value))
+    simple = simple_for(cls)
     if simple is not None:
         return simple(value)
     if isinstance(value, Sealed):

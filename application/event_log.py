@@ -35,6 +35,12 @@ CONFLICT_ATTEMPTS_MAX = 10
 NOTIFICATIONS_MAX = 1000
 """The most notifications read from a log at once."""
 
+PAGE_MAX = 500
+"""The most events that are kept as they were recorded, so that they need not be read back."""
+
+LIGHT_BYTES_MAX = 8192
+"""Larger events are kept until the next one is recorded, and no longer."""
+
 TAggregate = TypeVar("TAggregate", bound=PaySagaAggregate)
 T = TypeVar("T")
 
@@ -55,15 +61,21 @@ class ReadsMany(Protocol):
         """All events of several aggregates, those of each together and in order."""
         ...
 
+    def select_kept_events(self, aggregate_id: UUID) -> Sequence[StoredEvent]:
+        """All events of an aggregate in order, once they are kept for good."""
+        ...
+
 
 @dataclass(frozen=True)
 class Page:
     """Some events of a log in order: all that there are behind the position `begin`, up to the
-    last of them. `epoch` is the one in which they were read or recorded."""
+    last of them. `epoch` is the one in which they were read or recorded; `is_light` says that none
+    is so large that it should not be kept for long."""
 
     epoch: UUID | None
     begin: int
     notifications: Sequence[Notification]
+    is_light: bool = False
 
     @property
     def reaches_to(self) -> int:
@@ -74,6 +86,16 @@ class Page:
         """Up to `limit` of them behind a position that is not before `begin`."""
         first = bisect_right(self.notifications, position, key=_position)
         return self.notifications[first : first + limit]
+
+    def before(self, later: "Page") -> "Page":
+        """This page and a later one as one page, if nothing can stand between them, and as far as
+        they are not too much to be kept in memory; otherwise the later one alone."""
+        follows = self.epoch == later.epoch and self.reaches_to == later.begin
+        if not (follows and self.is_light and later.is_light):
+            return later
+        kept = [*self.notifications, *later.notifications]
+        dropped, kept = kept[:-PAGE_MAX], kept[-PAGE_MAX:]
+        return Page(self.epoch, dropped[-1].id if dropped else self.begin, kept, is_light=True)
 
 
 def _position(notification: Notification) -> int:
@@ -89,7 +111,8 @@ class PlainEventStore(EventStore[UUID]):
     remembers = False
     """Whether events that were recorded here are given to their readers as they are."""
     newest = Page(None, 0, ())
-    """What was recorded last through this store, if nobody else's events stand in between."""
+    """What was recorded last through this store, as far back as nobody else's events stand in
+    between."""
 
     @property
     def reaches_to(self) -> int:
@@ -108,7 +131,7 @@ class PlainEventStore(EventStore[UUID]):
         stored = list(map(self.mapper.to_stored_event, domain_events))
         positions = self.recorder.insert_events(stored, **kwargs)
         if positions:
-            self.newest = _page_of(stored, positions, kwargs.get("epoch"))
+            self.newest = self.newest.before(_page_of(stored, positions, kwargs.get("epoch")))
             if self.remembers:
                 cast(PaySagaMapper, self.mapper).remember(stored, domain_events)
         if self.heard is not None and domain_events:
@@ -128,6 +151,7 @@ def _page_of(stored: Sequence[StoredEvent], positions: Sequence[int], epoch: UUI
             )
             for event, position in zip(stored, positions, strict=True)
         ],
+        is_light=all(len(event.state) <= LIGHT_BYTES_MAX for event in stored),
     )
 
 
@@ -177,6 +201,21 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         aggregate: TAggregate = self.repository.get(
             aggregate_id, version=version, projector_func=replayed
         )
+        return aggregate
+
+    def get_kept(self, aggregate_id: UUID) -> TAggregate:
+        """The aggregate as it is now, when that is kept for good: fit to be shown to somebody who
+        will rely on it.
+
+        Raises:
+            AggregateNotFoundError: there is none.
+        """
+        if not isinstance(self.recorder, ReadsMany):
+            return self.get(aggregate_id)
+        stored = self.recorder.select_kept_events(aggregate_id)
+        aggregate: TAggregate | None = replayed(None, map(self.mapper.to_domain_event, stored))
+        if aggregate is None:
+            raise AggregateNotFoundError((aggregate_id, None))
         return aggregate
 
     def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:

@@ -4,13 +4,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil, inf
 from uuid import UUID
 
-from eventsourcing.persistence import IntegrityError
 from flask import current_app
 
 from domain.circuit import Circuit, CircuitStatus
@@ -72,15 +71,7 @@ class PageWaiter:
         while payment.status is PaymentStatus.INITIATED and time.monotonic() < end:
             changed.wait(min(end - time.monotonic(), POLL_SECONDS))
             changed.clear()
-            with suppress(IntegrityError):  # a crash took it back: look again
-                payment = self._kept(payment.id)
-        return payment
-
-    def _kept(self, payment_id: UUID) -> Payment:
-        epoch = self._payments.epoch()
-        payment = self._payments.get(payment_id)
-        if payment.status is not PaymentStatus.INITIATED:
-            self._payments.record(epoch=epoch)
+            payment = self._payments.get_kept(payment.id)
         return payment
 
     def _hear(self, payload: str) -> None:

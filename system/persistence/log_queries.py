@@ -48,6 +48,14 @@ class LogQueries:
             .format(events)
             .as_bytes()
         )
+        self._kept_of_aggregate = (
+            SQL(
+                "SELECT originator_id, originator_version, topic, state FROM {} "
+                "CROSS JOIN ({}) AS kept WHERE originator_id = %b ORDER BY originator_version"
+            )
+            .format(events, SQL(WAIT_FOR_DISK))
+            .as_bytes()
+        )
         self._of_aggregates = (
             SQL(
                 "SELECT originator_id, originator_version, topic, state FROM {} "
@@ -113,6 +121,14 @@ class LogQueries:
     ) -> list[StoredEvent]:
         """An aggregate's events from version `above` (exclusive) to `last`, oldest first."""
         cursor = _execute(connection, self._of_aggregate, (aggregate_id, above, last))
+        return [StoredEvent(*row) for row in cursor.fetchall()]
+
+    def kept_of_aggregate(
+        self, connection: Connection[DictRow], aggregate_id: UUID
+    ) -> list[StoredEvent]:
+        """All of an aggregate's events, oldest first. The query writes something that means
+        nothing, so that it returns only when all that it read is on the disk."""
+        cursor = _execute(connection, self._kept_of_aggregate, (aggregate_id,))
         return [StoredEvent(*row) for row in cursor.fetchall()]
 
     def of_aggregates(

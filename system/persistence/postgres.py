@@ -140,6 +140,12 @@ class PostgresRecorder(PostgresProcessRecorder):
             return self._queries.of_aggregates(connection, aggregate_ids)
 
     @reconnecting
+    def select_kept_events(self, aggregate_id: UUID) -> Sequence[StoredEvent]:
+        """All events of an aggregate in order, when they are on the disk: what reads them waits."""
+        with Borrowed(self.datastore) as connection:
+            return self._queries.kept_of_aggregate(connection, aggregate_id)
+
+    @reconnecting
     def select_notifications(
         self,
         start: int | None,

@@ -4,11 +4,11 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import Notification, StoredEvent
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.event_log import Page
+from application.event_log import LIGHT_BYTES_MAX, PAGE_MAX, Page
 from system.log_tail import LogTail
 from system.persistence.memory import MemoryRecorder, MemoryTables
 
@@ -107,3 +107,45 @@ def test_what_was_recorded_or_read_in_another_epoch_is_read_anew() -> None:
     tail.after(0, 10, EARLIER)
     tail.after(0, 10, NOW)
     assert recorder.reads == 3
+
+
+def page(*positions: int, epoch: UUID | None = NOW, state: bytes = b"") -> Page:
+    """Events that were recorded together at these positions."""
+    notifications = [Notification(UUID(int=n), 1, "t", state, n) for n in positions]
+    return Page(epoch, positions[0] - 1, notifications, is_light=len(state) <= LIGHT_BYTES_MAX)
+
+
+def positions(of: Page) -> list[int]:
+    return [each.id for each in of.notifications]
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.booleans(), st.booleans()), max_size=30))
+def test_what_was_recorded_here_is_remembered_back_to_where_another_stands_between(
+    steps: list[tuple[int, bool, bool]],
+) -> None:
+    """Each step: how many events are recorded, whether by this process, whether in a new epoch."""
+    newest, reached, epoch = NOTHING, 0, 1
+    expected: list[int] = []
+    for count, is_own, is_new_epoch in steps:
+        added = list(range(reached + 1, reached + count + 1))
+        reached += count
+        epoch += is_new_epoch
+        if is_new_epoch or not is_own:
+            expected = []
+        if is_own:
+            newest = newest.before(page(*added, epoch=UUID(int=epoch)))
+            expected += added
+            assert positions(newest) == expected
+            assert newest.begin == expected[0] - 1
+
+
+def test_what_is_remembered_is_limited_in_number_and_in_size() -> None:
+    newest = page(1)
+    for position in range(2, PAGE_MAX + 11):
+        newest = newest.before(page(position))
+    assert positions(newest) == list(range(11, PAGE_MAX + 11))
+    assert newest.begin == 10
+    large = page(PAGE_MAX + 11, state=bytes(LIGHT_BYTES_MAX + 1))
+    newest = newest.before(large)
+    assert newest == large
+    assert positions(newest.before(page(PAGE_MAX + 12))) == [PAGE_MAX + 12]

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cache
@@ -19,7 +20,13 @@ import domain
 from application.breaker_values import CircuitBreakerConfig, CircuitState, StateChange
 from application.confirmations import Delivery
 from application.payment_gateway import NotAttempted
-from application.transcoding import PaySagaMapper, PaySagaTranscoder, enum_fields
+from application.transcoding import (
+    DECODED_BYTES_MAX,
+    DECODED_MAX,
+    PaySagaMapper,
+    PaySagaTranscoder,
+    enum_fields,
+)
 from domain.confirmation import Confirmation
 from domain.event import PaymentEventType, PaySagaAggregate, Priority, event_id_of
 from domain.keyed_request import KeyedCommand, serving
@@ -324,6 +331,42 @@ def test_an_event_stored_in_an_unknown_way_is_an_error_and_not_a_guess() -> None
     broken = StoredEvent(stored.originator_id, 1, stored.topic, b'{"a":{"_type_":"?","_data_":1}}')
     with pytest.raises(ValueError, match="not deserializable"):
         mapper().to_domain_event(broken)
+
+
+def test_what_was_recorded_or_decoded_lately_is_not_decoded_again() -> None:
+    fresh = mapper()
+    event: Any = initiated().pending_events[0]
+    stored = fresh.to_stored_event(event)
+    decoded = fresh.to_domain_event(stored)
+    assert decoded is not event
+    assert fresh.to_domain_event(stored) is decoded
+    fresh.remember([stored], [event])
+    assert fresh.to_domain_event(stored) is event
+    fresh.forget()
+    assert fresh.to_domain_event(stored) is not event
+
+
+def test_other_bytes_are_another_event() -> None:
+    fresh = mapper()
+    event: Any = initiated().pending_events[0]
+    stored = fresh.to_stored_event(event)
+    fresh.remember([stored], [event])
+    forged = replace(stored, state=stored.state.replace(b"SAR", b"USD"))
+    assert vars(fresh.to_domain_event(forged))["amount"].currency.code == "USD"
+
+
+def test_few_and_no_large_events_are_kept_decoded() -> None:
+    fresh = mapper()
+    event: Any = initiated().pending_events[0]
+    stored = fresh.to_stored_event(event)
+    large = replace(stored, state=stored.state + b" " * DECODED_BYTES_MAX)
+    assert fresh.to_domain_event(large) is not fresh.to_domain_event(large)
+    fresh.remember([stored], [event])
+    others = [replace(stored, originator_version=n) for n in range(2, DECODED_MAX + 2)]
+    for other in others:
+        fresh.to_domain_event(other)
+    assert fresh.to_domain_event(others[-1]) is fresh.to_domain_event(others[-1])
+    assert fresh.to_domain_event(stored) is not event
 
 
 def transcoder() -> PaySagaTranscoder:
