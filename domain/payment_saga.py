@@ -5,6 +5,7 @@ What follows from that state is read in `domain.saga_readings`; what to do next 
 """
 
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -20,6 +21,9 @@ from domain.saga_readings import SagaReadings
 from domain.saga_steps import Deadline, SagaStatus, Step, StepState, StepStatus, steps_of
 from domain.saga_values import GATEWAY, Closing, MoneyReturn
 from domain.saga_values import Call as Call
+
+IDS_KEPT = 4096
+"""Everybody who meets a payment asks for the id of its saga."""
 
 
 class PaymentSaga(SagaReadings, PaySagaAggregate):
@@ -445,6 +449,7 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
         self.given_up: set[str] = set()
 
     @staticmethod
+    @lru_cache(IDS_KEPT)
     def create_id(payment_id: UUID) -> UUID:
         """The id of the saga of a payment."""
         return uuid5(payment_id, "saga")

@@ -335,6 +335,7 @@ def test_an_event_stored_in_an_unknown_way_is_an_error_and_not_a_guess() -> None
 
 def test_what_was_recorded_or_decoded_lately_is_not_decoded_again() -> None:
     fresh = mapper()
+    fresh.forget()
     event: Any = initiated().pending_events[0]
     stored = fresh.to_stored_event(event)
     decoded = fresh.to_domain_event(stored)
@@ -348,6 +349,7 @@ def test_what_was_recorded_or_decoded_lately_is_not_decoded_again() -> None:
 
 def test_other_bytes_are_another_event() -> None:
     fresh = mapper()
+    fresh.forget()
     event: Any = initiated().pending_events[0]
     stored = fresh.to_stored_event(event)
     fresh.remember([stored], [event])
@@ -357,6 +359,7 @@ def test_other_bytes_are_another_event() -> None:
 
 def test_few_and_no_large_events_are_kept_decoded() -> None:
     fresh = mapper()
+    fresh.forget()
     event: Any = initiated().pending_events[0]
     stored = fresh.to_stored_event(event)
     large = replace(stored, state=stored.state + b" " * DECODED_BYTES_MAX)
