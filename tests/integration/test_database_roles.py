@@ -16,6 +16,7 @@ from domain.client import ClientInfo
 from interface.bootstrap import open_persistence
 from interface.settings import InvalidSettings, load_settings
 from system.applications import LOG_NAMES
+from tests.e2e.house import house
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.production_kit import Production, running
 from tests.simulation import scenarios
@@ -112,6 +113,15 @@ def test_a_rebuild_by_the_service_is_refused_with_the_command_to_run(
     assert result.exit_code == 1
     assert "belong to another role" in result.stderr
     assert "`paysaga projections rebuild PaymentsView`" in result.stderr
+
+
+def test_a_rebuild_over_http_is_refused_with_the_command_to_run(service_url: str) -> None:
+    with house(service_url) as home:
+        answer = home.api.request("POST", "/v1/projections/PaymentsView/rebuild", json={})
+        assert answer.status_code == 409, answer.text
+        assert answer.json()["code"] == "refused"
+        assert "`paysaga projections rebuild PaymentsView`" in answer.json()["detail"]
+        assert home.api.get("/v1/projections/PaymentsView/rebuild").json()["isRunning"] is False
 
 
 def str_of(service: Production) -> str:
