@@ -289,9 +289,12 @@ def test_a_wrong_amount_is_not_believed_and_the_query_decides(
     home.notify(callback(payment, tran_total="1.00", cart_amount="1.00"))
     done = home.api.becomes(payment["paymentId"], "completed")
     assert done["amountCaptured"] == 149.5
-    doubted = [e for e in home.incidents() if e.kind == "gateway_report_doubted"]
-    mine = [e for e in doubted if e.detail["paymentId"] == payment["paymentId"]]
-    assert "1.00" in mine[0].detail["reason"]
+
+    def doubts() -> list[Any]:
+        doubted = [e for e in home.incidents() if e.kind == "gateway_report_doubted"]
+        return [e for e in doubted if e.detail["paymentId"] == payment["paymentId"]]
+
+    assert "1.00" in until(doubts)[0].detail["reason"]
     asked = [
         e.operation
         for e in home.events_of("Gateway")
