@@ -375,12 +375,14 @@ class PaymentSaga(SagaReadings, PaySagaAggregate):
             aggregate.stage = SagaStatus.COMPENSATED
 
     class Parked(Event):
-        """Only a person can go on: `detail` says why, `advice` what to do."""
+        """Only a person can go on: `detail` says why, `advice` what to do. `parked_detail` names
+        all that is parked, this and what was before."""
 
         event_type = PaymentEventType.SAGA_PARKED
         priority = Priority.CRITICAL
         reason: str
         detail: str
+        parked_detail: str
         advice: str
         call_id: UUID | None
         """The call that came to nothing, if it was one."""

@@ -56,10 +56,12 @@ class SagaCalls:
         transaction_ref: str | None = None,
     ) -> None:
         """Leaves the saga to a person, for a call or for a transaction that was doubted."""
+        reasons = {**self.saga.parked, call_id or transaction_ref: detail}
         self.trigger(
             PaymentSaga.Parked,
             reason=NEEDS_OPERATOR,
             detail=detail,
+            parked_detail="; ".join(reasons.values()),
             advice=advice,
             call_id=call_id,
             transaction_ref=transaction_ref,

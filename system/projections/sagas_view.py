@@ -81,7 +81,7 @@ class SagasView(Projection):
     @project.register
     def _(self, event: PaymentSaga.Parked) -> list[RowChange]:
         values = {
-            "parked_detail": event.detail,
+            "parked_detail": event.parked_detail,
             "advice": event.advice,
             "updated_at": event.timestamp,
         }

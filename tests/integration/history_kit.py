@@ -62,12 +62,14 @@ def stored(notification: Any) -> StoredEvent:
 
 
 def forget(kept: Books) -> None:
-    """Empties the database, all but the keys of clients."""
+    """Empties the database, all but the keys of clients. Whoever remembers something of it notices
+    that the epoch is another."""
     logs = [name.lower() for name in kept.applications.by_name]
-    for name in (*TABLES, "rebuilds", *(f"{log}_events" for log in logs)):
+    for name in ("epoch", *TABLES, "rebuilds", *(f"{log}_events" for log in logs)):
         kept.query(f"DELETE FROM {name}")
     for log in logs:
         kept.query(f"DELETE FROM {log}_tracking WHERE application_name NOT LIKE '\\_%%'")
+    kept.persistence.forget_epoch()
 
 
 def views(kept: Books) -> list[str]:

@@ -106,8 +106,11 @@ def test_an_event_that_a_follower_has_set_aside_has_failed(
             (uuid4(), first["position"]),
         )
     try:
-        shown = feed(api, aggregateId=payment["paymentId"])
-        assert [event["status"] for event in shown] == ["FAILED", "PROCESSED"]
+
+        def statuses() -> list[str]:
+            return [event["status"] for event in feed(api, aggregateId=payment["paymentId"])]
+
+        until(lambda: statuses() == ["FAILED", "PROCESSED"])
         assert api.events(payment["paymentId"])[0]["status"] == "FAILED"
     finally:
         with home.context.persistence.connection() as connection:

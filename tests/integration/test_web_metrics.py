@@ -19,7 +19,7 @@ from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
 from interface.web.metrics import BREAKER_CALLS, BREAKER_FIGURES, STEP_OUTCOMES
 from system import event_counts, figures
-from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, until
+from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, unread, until
 from tests.integration.simulator_merchant import listening
 from tests.integration.test_web_webhooks import callback
 from tests.postgres_kit import FAST_AND_FORGETFUL
@@ -193,6 +193,7 @@ def between(low: float, shown: float | None, high: float) -> bool:
 
 
 def test_open_payments_are_shown_where_they_stand(home: House) -> None:
+    until(lambda: not unread(home.settings.conninfo))
     before = value(home.url, "payments_open", status="processing") or 0
     home.api.created()
     becomes(home, before + 1, "payments_open", status="processing")

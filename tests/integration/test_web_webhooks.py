@@ -290,11 +290,11 @@ def test_a_wrong_amount_is_not_believed_and_the_query_decides(
     done = home.api.becomes(payment["paymentId"], "completed")
     assert done["amountCaptured"] == 149.5
 
-    def doubted() -> list[Any]:
-        found = [e for e in home.incidents() if e.kind == "gateway_report_doubted"]
-        return [e for e in found if e.detail["paymentId"] == payment["paymentId"]]
+    def doubts() -> list[Any]:
+        doubted = [e for e in home.incidents() if e.kind == "gateway_report_doubted"]
+        return [e for e in doubted if e.detail["paymentId"] == payment["paymentId"]]
 
-    assert "1.00" in until(doubted)[0].detail["reason"]
+    assert "1.00" in until(doubts)[0].detail["reason"]
     asked = [
         e.operation
         for e in home.events_of("Gateway")

@@ -130,6 +130,29 @@ class TestRefunds:
         s.run()
         assert_ended(s, payment_id, "completed", "6.00")
 
+    def test_all_reasons_for_which_a_saga_is_parked_are_shown_together(
+        self, s: SystemUnderTest
+    ) -> None:
+        payment_id = paid(s)
+        s.gateway.follow_up_status = TransactionStatus.PENDING
+        for amount in ("4.00", "3.00"):
+            s.refund_payment(payment_id, sar(amount))
+
+        s.wait(50 * DAY)
+
+        saga = s.saga(payment_id)
+        assert (saga.parked_detail or "").count("still says pending") == 2
+        row = s.row("view_sagas", saga.id)
+        assert row["parked_detail"] == saga.parked_detail
+        first, second = moves(s, TransactionKind.REFUND)
+        s.gateway.decide(first.transaction_ref, is_done=True)
+        s.run()
+        shown = s.row("view_sagas", saga.id)["parked_detail"]
+        assert shown == s.saga(payment_id).parked_detail
+        s.gateway.decide(second.transaction_ref, is_done=True)
+        s.run()
+        assert_ended(s, payment_id, "completed", "3.00")
+
     def test_a_refund_in_the_dashboard_is_taken_note_of(self, s: SystemUnderTest) -> None:
         payment_id = paid(s)
 
