@@ -16,8 +16,10 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m "not slow"
 
+# The soaks, and then examples that nobody has seen yet.
 test-slow: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m slow
+	$(BIN)/pytest -n $(WORKERS) -m "hypothesis and not slow" --hypothesis-profile=default
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -6,9 +6,15 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from interface.embedded_postgres import EmbeddedPostgres
 from tests.postgres_kit import FAST_AND_FORGETFUL, postgres_of_its_own
+
+settings.register_profile("same_every_time", derandomize=True)
+settings.load_profile("same_every_time")
+"""A run for a change says something of the change. For examples that nobody has seen yet:
+`--hypothesis-profile=default`, as `make test-slow` does."""
 
 
 @pytest.fixture(scope="session")
