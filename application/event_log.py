@@ -218,6 +218,23 @@ class EventLog(Application[UUID], Generic[TAggregate]):
             raise AggregateNotFoundError((aggregate_id, None))
         return aggregate
 
+    def kept(self, read: Callable[[], T], matters: Callable[[T], bool]) -> T:
+        """What `read` finds; if it `matters`, when that is kept for good. Read anew when a crash
+        came in between.
+
+        Raises:
+            IntegrityError: crashes came in between `CONFLICT_ATTEMPTS_MAX` times.
+        """
+
+        def once() -> T:
+            epoch = self.epoch()
+            found = read()
+            if matters(found):
+                self.record(epoch=epoch)
+            return found
+
+        return self._persistently(once)
+
     def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:
         """Those of the aggregates that exist, in one round trip where the recorder can do that."""
         if not self.reads_many:

@@ -51,7 +51,9 @@ class Gateway(EventLog[GatewayCall]):
                 list(outcome.reports),
             )
         elif isinstance(outcome, Refused):
-            recorded.refuse(outcome.reason, outcome.code, outcome.message, outcome.retry_after_ms)
+            recorded.refuse(
+                outcome.reason.value, outcome.code, outcome.message, outcome.retry_after_ms
+            )
         else:
             recorded.lose(outcome.reason)
         self.record(recorded, rows=rows, waits=call.operation.is_follow_up)

@@ -70,7 +70,7 @@ class Payments(EventLog[Payment]):
         return payment, False
 
     def _recorded_before(self, payment_id: UUID, request: NewPayment) -> Payment:
-        payment = self.get(payment_id)
+        payment = self.get_kept(payment_id)
         if payment.request_fingerprint != request.fingerprint:
             raise IdempotencyKeyReused
         return payment

@@ -30,4 +30,4 @@ class WebhooksFollower(Webhooks, ProcessApplication[UUID], BatchFollower):
     @policy.register
     def _(self, event: PaymentSaga.NotificationHandled, work: Work) -> None:
         webhook: Webhook = work.get(event.webhook_id)
-        webhook.process(event.payment_id, event.outcome)
+        webhook.process(event.payment_id, event.outcome.value)

@@ -254,8 +254,21 @@ def test_a_client_gets_the_hosted_page_when_it_is_on_the_disk(replicated: Node) 
     assert is_on_the_disk(replicated, said)
 
 
-def test_what_was_said_from_outside_waits_for_a_synchronous_standby_too(replicated: Node) -> None:
-    """Otherwise a standby that takes over would not know what a client was answered."""
+def create(at: Node, _payment_id: UUID) -> None:
+    at.create_payment()
+
+
+def show(at: Node, payment_id: UUID) -> None:
+    """Reads it for somebody who waits for its hosted page."""
+    at.applications.payments.get_kept(payment_id)
+
+
+@pytest.mark.parametrize("answer", [create, show])
+def test_what_a_client_is_answered_waits_for_a_synchronous_standby_too(
+    replicated: Node, answer: Callable[[Node, UUID], None]
+) -> None:
+    """Otherwise a standby that takes over would not know it."""
+    payment_id = replicated.create_payment()
 
     def want_standby(name: str) -> None:
         with replicated.persistence.connection() as connection:
@@ -270,14 +283,14 @@ def test_what_was_said_from_outside_waits_for_a_synchronous_standby_too(replicat
     with ThreadPoolExecutor(1) as pool:
         is_over = Event()
 
-        def create() -> None:
+        def keep_answering() -> None:
             while not is_over.is_set():
-                replicated.create_payment()
+                answer(replicated, payment_id)
 
-        creating = pool.submit(create)
+        answering = pool.submit(keep_answering)
         try:
             until(is_waited_for, "the wait for a standby")
         finally:
             is_over.set()
             want_standby("")
-        creating.result()
+        answering.result()

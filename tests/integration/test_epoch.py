@@ -245,8 +245,8 @@ def test_what_was_said_from_outside_is_on_the_disk_when_it_is_recorded(
 
 def put_down_without_waiting(at: Node) -> object:
     """Commits something that does not wait for the disk; returns how far the log goes then."""
-    for number in range(1, ATTEMPTS + 1):
-        at.applications.sagas.recorder.insert_events([], tracking=Tracking("Somewhere", number))
+    for _ in range(ATTEMPTS):
+        at.applications.sagas.recorder.insert_events([], tracking=Tracking(str(uuid4()), 1))
         said = written(at)
         if not is_on_the_disk(at, said):
             return said

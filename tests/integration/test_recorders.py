@@ -31,6 +31,7 @@ from tests.integration.production_kit import (
 )
 
 AGGREGATE = UUID("33333333-3333-4333-8333-333333333333")
+OTHER = UUID(int=9)
 NOTES = Table(
     "notes", ("shelf", "number"), {"shelf": "text", "number": "int", "a": "int", "b": "jsonb"}
 )
@@ -103,6 +104,29 @@ def test_a_version_that_is_taken_is_a_conflict_and_nothing_is_recorded(
         log.insert_events([*events(1, of=uuid4()), *events(1)], rows=[saga_row(1)])
     assert len(positions(log)) == 1
     assert count(persistence, SAGAS_VIEW.name) == 0
+
+
+@pytest.mark.parametrize("events_too", [[], events(1)], ids=["alone", "with an event"])
+@pytest.mark.parametrize("tracking", [None, Tracking("Gateway", 1)], ids=["by nobody", "followed"])
+def test_a_row_is_deleted_with_its_events_or_not_at_all(
+    persistence: PostgresPersistence,
+    log: PostgresRecorder,
+    tracking: Tracking | None,
+    events_too: list[StoredEvent],
+) -> None:
+    log.insert_events(events(1, of=OTHER), rows=[saga_row(1), saga_row(2)])
+    deletion = Delete(SAGAS_VIEW.name, saga_row(1).key)
+    in_conflict = [*events_too, *events(1, of=OTHER)]
+    for _ in range(10):
+        with pytest.raises(IntegrityError):
+            log.insert_events(in_conflict, tracking=tracking, rows=[deletion], waits=False)
+        with pytest.raises(IntegrityError):
+            log.insert_events(events_too, tracking=tracking, rows=[deletion], epoch=uuid4())
+    assert count(persistence, SAGAS_VIEW.name) == 2
+    log.insert_events(events_too, tracking=tracking, rows=[deletion], waits=False)
+    assert count(persistence, SAGAS_VIEW.name) == 1
+    assert len(positions(log)) == 1 + len(events_too)
+    assert log.max_tracking_id("Gateway") == (1 if tracking else None)
 
 
 @pytest.mark.parametrize("rows", [[], [saga_row(n) for n in range(300)]], ids=["bare", "with rows"])
@@ -332,7 +356,11 @@ def waits(persistence: PostgresPersistence) -> int:
 
 
 @pytest.mark.usefixtures("cut_after_commit")
-@pytest.mark.parametrize("rows", [[], [saga_row(1)]], ids=["bare", "with rows"])
+@pytest.mark.parametrize(
+    "rows",
+    [[], [saga_row(1)], [Delete(SAGAS_VIEW.name, saga_row(1).key)]],
+    ids=["bare", "with rows", "with a deletion"],
+)
 def test_who_was_cut_off_after_the_commit_finds_its_own_events_recorded_and_waits_for_the_disk(
     persistence: PostgresPersistence, log: PostgresRecorder, rows: Sequence[RowChange]
 ) -> None:

@@ -183,10 +183,14 @@ def test_a_netrc_entry_does_not_replace_the_key(
 
 def test_the_trace_goes_along_when_there_is_one(gateway: Gateway) -> None:
     gateway.answers("page_created")
+    client = gateway.client()
     metadata = Metadata("c-1", trace_id=TRACE_ID, span_id=SPAN_ID)
     with acting(EventContext(metadata, datetime.now(UTC))):
-        gateway.client().open_page(PAGE)
-    assert gateway.received[0].headers["traceparent"] == f"00-{TRACE_ID}-{SPAN_ID}-01"
+        client.open_page(PAGE)
+    client.open_page(PAGE)
+    traced, untraced = gateway.received
+    assert traced.headers["traceparent"] == f"00-{TRACE_ID}-{SPAN_ID}-01"
+    assert "traceparent" not in untraced.headers
 
 
 @pytest.mark.parametrize(
