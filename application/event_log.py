@@ -218,23 +218,6 @@ class EventLog(Application[UUID], Generic[TAggregate]):
             raise AggregateNotFoundError((aggregate_id, None))
         return aggregate
 
-    def kept(self, read: Callable[[], T], matters: Callable[[T], bool]) -> T:
-        """What `read` finds; if it `matters`, when that is kept for good. Read anew when a crash
-        came in between.
-
-        Raises:
-            IntegrityError: crashes came in between `CONFLICT_ATTEMPTS_MAX` times.
-        """
-
-        def once() -> T:
-            epoch = self.epoch()
-            found = read()
-            if matters(found):
-                self.record(epoch=epoch)
-            return found
-
-        return self._persistently(once)
-
     def get_many(self, aggregate_ids: Collection[UUID]) -> dict[UUID, TAggregate]:
         """Those of the aggregates that exist, in one round trip where the recorder can do that."""
         if not self.reads_many:
@@ -368,12 +351,10 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         *aggregates: PaySagaAggregate,
         rows: Sequence[RowChange] = (),
         epoch: UUID | None = None,
-        waits: bool = True,
     ) -> None:
         """Records pending events and row changes in one transaction. Whoever changed an aggregate
         that was recorded before gives the `epoch` in which it was read (see `Persistence.epoch`).
-        Who has nothing to record waits until what he has read is kept for good; who could do it
-        all again (`waits` is False) does not even wait for what he has recorded.
+        Who has nothing to record waits until what he has read is kept for good.
 
         Raises:
             IntegrityError: somebody else recorded that version of an aggregate first, or the epoch
@@ -381,7 +362,7 @@ class EventLog(Application[UUID], Generic[TAggregate]):
         """
         events = [event for aggregate in aggregates for event in aggregate.collect_events()]
         try:
-            self.events.put(events, rows=list(rows), epoch=epoch, waits=waits)
+            self.events.put(events, rows=list(rows), epoch=epoch)
         except IntegrityError:
             self.forget_epoch()
             raise

@@ -27,8 +27,6 @@ class Gateway(EventLog[GatewayCall]):
         rows: Sequence[RowChange],
     ) -> None:
         """Records what was asked and what came of it, with the agenda's row in one transaction.
-        Waits until that is kept for good where money may have moved; what came of another call may
-        be lost together with the row's deletion: the gateway is asked again then.
 
         Raises:
             IntegrityError: the outcome of this call was recorded before.
@@ -56,4 +54,4 @@ class Gateway(EventLog[GatewayCall]):
             )
         else:
             recorded.lose(outcome.reason)
-        self.record(recorded, rows=rows, waits=call.operation.is_follow_up)
+        self.record(recorded, rows=rows)

@@ -38,7 +38,6 @@ from interface.web.documents import json_response, list_document, next_action_do
 from interface.web.models import NoMembers
 from interface.web.operation_ids import by_view
 from interface.web.pages import page_of
-from interface.web.payments import has_page
 from interface.web.problems import Problem
 from interface.web.requests import needs
 
@@ -187,11 +186,7 @@ def _documents(found: Sequence[Contract]) -> list[dict[str, Any]]:
         for instalment in contract.instalments
         if instalment.status is InstalmentStatus.DUE
     }
-    log = web().applications.payments
-    payments = log.kept(
-        lambda: log.get_many(open_payments) if open_payments else {},
-        lambda payments: any(map(has_page, payments.values())),
-    )
+    payments = web().applications.payments.get_many(open_payments) if open_payments else {}
     today = web().applications.clock.now().date()
     return [_shown(contract, payments, today) for contract in found]
 

@@ -128,12 +128,11 @@ def create_append_routines(names: LogNames) -> Composed:
     epoch (`known_epoch`; null: on nothing; see `system.persistence.epoch`).
 
     Its commit does not wait for the disk, so that the lock is free for the next writer at once.
-    What a client or an operator said, or the gateway of money that moved, is appended through the
-    procedure, which waits before it returns, together with everybody else who waits at that moment,
-    or is waited for afterwards. What followers make of it need not wait: after a crash it is made
-    again from the same events. Nobody outside hears of it before it is on the disk, because
-    whatever goes out is claimed on the agenda first, and a commit that waits takes all earlier ones
-    along.
+    What a client, the gateway or an operator said is appended through the procedure, which waits
+    before it returns, together with everybody else who waits at that moment, or is waited for
+    afterwards. What followers make of it need not wait: after a crash it is made again from the
+    same events. Nobody outside hears of it before it is on the disk, because whatever goes out is
+    claimed on the agenda first, and a commit that waits takes all earlier ones along.
     """
     return APPEND_FUNCTION.format(
         function=Identifier(names.function),

@@ -193,7 +193,7 @@ class PostgresRecorder(PostgresProcessRecorder):
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
         epoch: UUID | None = kwargs.get("epoch")
-        waits: bool = tracking is None and kwargs.get("waits", True)
+        waits = tracking is None
         with Borrowed(self.datastore) as connection:
             if waits and not rows:
                 return self._queries.keep(connection, stored_events, epoch)

@@ -1,15 +1,14 @@
 """A hosted page is handed out when it is on the disk: one that a crash took back would be opened
 anew, and a customer who has the first one might pay twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from eventsourcing.persistence import IntegrityError
+from eventsourcing.persistence import IntegrityError, Tracking
 
 from interface.embedded_postgres import EmbeddedPostgres
-from system.following import Following
 from tests.e2e.house import House, house
 from tests.integration.production_kit import Node, context, node
 from tests.integration.test_epoch import (
@@ -18,7 +17,6 @@ from tests.integration.test_epoch import (
     is_on_the_disk,
     put_down_without_waiting,
 )
-from tests.integration.test_web_contracts import agreed
 from tests.postgres_kit import postgres_of_its_own
 
 PAGE_URL = "https://pay.example.com/1"
@@ -51,39 +49,12 @@ def open_page(at: Node, payment_id: UUID) -> None:
     payment = payments.get(payment_id)
     with context():
         payment.process("TST1", "paytabs", PAGE_URL, FAR_AHEAD)
-        payments.record(payment, waits=False)
-    view = Following(at.applications.payments_view, payments)
-    while view.advance():
-        continue
+    payments.events.put(payment.collect_events(), tracking=Tracking(str(payment_id), 1))
 
 
 def created(home: House, key: str) -> UUID:
     headers = {"Prefer": "respond-async", "Idempotency-Key": key}
     return UUID(home.api.create(headers).json()["paymentId"])
-
-
-def shown(home: House, payment_id: UUID) -> Any:
-    return home.api.payment(str(payment_id))
-
-
-def shown_as_it_was(home: House, payment_id: UUID) -> Any:
-    return home.api.payment(str(payment_id), version=2)
-
-
-def listed(home: House, payment_id: UUID) -> Any:
-    [found] = [p for p in home.api.data("/v1/payments") if p["paymentId"] == str(payment_id)]
-    return found
-
-
-@pytest.mark.parametrize("show", [shown, shown_as_it_was, listed])
-def test_a_hosted_page_is_on_the_disk_when_a_client_gets_it(
-    home: House, at: Node, show: Callable[[House, UUID], Any]
-) -> None:
-    payment_id = created(home, str(uuid4()))
-    open_page(at, payment_id)
-    said = put_down_without_waiting(at)
-    assert show(home, payment_id)["nextAction"]["url"] == PAGE_URL
-    assert is_on_the_disk(at, said)
 
 
 def test_who_asks_again_gets_a_page_that_was_opened_meanwhile_when_it_is_on_the_disk(
@@ -107,20 +78,3 @@ def test_who_asks_again_gets_a_page_that_was_opened_meanwhile_when_it_is_on_the_
     again = home.api.create({"Idempotency-Key": key}).json()
     assert again["nextAction"]["url"] == PAGE_URL
     assert is_on_the_disk(at, said[0])
-
-
-def test_the_page_of_an_instalment_is_on_the_disk_when_a_client_gets_it(
-    home: House, at: Node
-) -> None:
-    contract_id = agreed(home.api)["contractId"]
-    contracts = at.applications.contracts
-    [contract] = at.query("SELECT originator_id AS id FROM contracts_events")
-    with context():
-        contracts.fall_due(UUID(str(contract["id"])), 1, rows=[])
-    assert Following(at.applications.payments, contracts).advance()
-    [instalment, _] = home.api.get(f"/v1/contracts/{contract_id}").json()["instalments"]
-    open_page(at, UUID(instalment["paymentId"]))
-    said = put_down_without_waiting(at)
-    [instalment, _] = home.api.get(f"/v1/contracts/{contract_id}").json()["instalments"]
-    assert instalment["nextAction"]["url"] == PAGE_URL
-    assert is_on_the_disk(at, said)
