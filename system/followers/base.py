@@ -19,7 +19,7 @@ class BatchFollower(Follower[UUID]):
 
     is_urgent: ClassVar[bool] = False
     """Whether a customer waits for what it makes of events."""
-    rest_seconds: ClassVar[float] = 0.05
+    rest_seconds: ClassVar[float] = 0.2
     """How long to let news gather after a batch, so that the next one is larger."""
 
     def concerns(self, event_class: type) -> bool:
@@ -51,7 +51,6 @@ class Projection(EventLog[PaySagaAggregate], BatchFollower):
     """
 
     tables: ClassVar[tuple[str, ...]] = ()
-    rest_seconds = 0.1
     version: ClassVar[int] = 1
     """Raise it when the rows that events mean, or the columns of the tables, change: the program
     then asks for a rebuild before it starts (see `system.rebuild`)."""

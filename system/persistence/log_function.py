@@ -80,19 +80,23 @@ $append$;
 
 CREATE OR REPLACE PROCEDURE {procedure}(
     ids uuid[], versions bigint[], topics text[], states bytea[], known_epoch uuid,
-    INOUT positions bigint[]
+    done uuid, INOUT positions bigint[]
 ) LANGUAGE plpgsql AS $keep$
 BEGIN
     positions := ARRAY(
         SELECT * FROM {function}(ids, versions, topics, states, NULL, NULL, NULL, known_epoch)
     );
+    IF done IS NOT NULL THEN
+        DELETE FROM agenda WHERE work_id = done;
+    END IF;
     COMMIT;
     PERFORM wait_for_disk();
 END
 $keep$
 """)
 """The function appends, within a transaction that does not wait for the disk; the procedure does so
-in a transaction of its own, and then waits."""
+in a transaction of its own, in which it takes the work that is `done` off the agenda, and then
+waits."""
 
 WAIT_FOR_DISK = "SELECT wait_for_disk()"
 CREATE_WAIT_FOR_DISK = """

@@ -20,7 +20,7 @@ ONE = "ARRAY[%b::uuid], ARRAY[%b::bigint], ARRAY[%b::text], ARRAY[%b::bytea]"
 MANY = "%b::uuid[], %b::bigint[], %b::text[], %b::bytea[]"
 
 APPEND = "SELECT * FROM {}({}, %b::text, %b::bigint, %b::bigint, %b::uuid)"
-KEEP = "CALL {}({}, %b::uuid, NULL)"
+KEEP = "CALL {}({}, %b::uuid, %b::uuid, NULL)"
 
 Row = tuple[Any, ...]
 
@@ -88,27 +88,29 @@ class LogQueries:
         events: Sequence[StoredEvent],
         tracking: Tracking | None,
         epoch: UUID | None,
-        also: tuple[bytes, Sequence[Any]] = (b"", ()),
     ) -> Cursor[Row]:
-        """Calls the append function; the new positions are in the cursor, a row for each. `also`
-        is a `WITH` in front of it that changes something else, with its parameters."""
+        """Calls the append function; the new positions are in the cursor, a row for each."""
         reached = (
             (tracking.application_name, tracking.notification_id, starts_at(tracking))
             if tracking
             else (None, None, None)
         )
-        before, parameters = also
-        statement = before + self._append[len(events) == 1]
-        return _execute(connection, statement, (*parameters, *_columns(events), *reached, epoch))
+        statement = self._append[len(events) == 1]
+        return _execute(connection, statement, (*_columns(events), *reached, epoch))
 
     def keep(
-        self, connection: Connection[DictRow], events: Sequence[StoredEvent], epoch: UUID | None
+        self,
+        connection: Connection[DictRow],
+        events: Sequence[StoredEvent],
+        epoch: UUID | None,
+        done: UUID | None,
     ) -> list[int]:
-        """Calls the append procedure: returns the new positions when the events are on the disk.
-        So is what they are in conflict with, when they are: the caller builds on that next."""
+        """Calls the append procedure, which takes work that is done off the agenda: returns the
+        new positions when the events are on the disk. So is what they are in conflict with, when
+        they are: the caller builds on that next."""
         statement = self._keep[len(events) == 1]
         try:
-            row = _execute(connection, statement, (*_columns(events), epoch)).fetchone()
+            row = _execute(connection, statement, (*_columns(events), epoch, done)).fetchone()
         except UniqueViolation:
             connection.execute(WAIT_FOR_DISK, prepare=True)
             raise

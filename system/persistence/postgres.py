@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import wraps
 from itertools import count
 from typing import Any, TypeVar, cast
 from uuid import UUID
@@ -23,7 +23,7 @@ from eventsourcing.postgres import (
     PostgresProcessRecorder,
 )
 from eventsourcing.utils import Environment
-from psycopg import Connection, Cursor
+from psycopg import Connection
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import DictRow
 from psycopg.sql import SQL, Identifier
@@ -38,7 +38,7 @@ from system.persistence.log_function import WAIT_FOR_DISK, LogNames, create_appe
 from system.persistence.log_queries import VERSION_MAX, LogQueries
 from system.persistence.row_sql import RowWriter
 from system.persistence.schema import prepare
-from system.persistence.tables import TABLES
+from system.persistence.tables import AGENDA, TABLES
 
 _failures = count(1)
 """Numbers the batches that PostgreSQL refused."""
@@ -193,27 +193,23 @@ class PostgresRecorder(PostgresProcessRecorder):
         tracking: Tracking | None = kwargs.get("tracking")
         rows: Sequence[RowChange] = kwargs.get("rows", ())
         epoch: UUID | None = kwargs.get("epoch")
-        waits = tracking is None
         with Borrowed(self.datastore) as connection:
-            if waits and not rows:
-                return self._queries.keep(connection, stored_events, epoch)
-            append = partial(self._queries.append, connection, stored_events, tracking, epoch)
-            if not rows:
-                cursor = append()
-            elif len(rows) == 1 and isinstance(rows[0], Delete):
-                cursor = append(self._writer.deletion(rows[0]))
-            else:
-                cursor = self._append_with_rows(connection, append, rows)
-            if waits:
-                connection.execute(WAIT_FOR_DISK, prepare=True)
+            done = _work_done(rows, tracking)
+            if rows and not done:
+                return self._insert_with_rows(connection, stored_events, tracking, rows, epoch)
+            if tracking is None:
+                return self._queries.keep(connection, stored_events, epoch, done)
+            cursor = self._queries.append(connection, stored_events, tracking, epoch)
             return [position for (position,) in cursor]
 
-    def _append_with_rows(
+    def _insert_with_rows(
         self,
         connection: Connection[DictRow],
-        append: Callable[[], Cursor[tuple[Any, ...]]],
+        stored_events: Sequence[StoredEvent],
+        tracking: Tracking | None,
         rows: Sequence[RowChange],
-    ) -> Cursor[tuple[Any, ...]]:
+        epoch: UUID | None,
+    ) -> list[int]:
         """Everything up to the `sync` is one implicit transaction, sent in one round trip.
 
         What follows a statement that failed is not even prepared, while psycopg takes it to be:
@@ -222,14 +218,27 @@ class PostgresRecorder(PostgresProcessRecorder):
         """
         try:
             with connection.pipeline() as pipeline:
-                cursor = append()
+                cursor = self._queries.append(connection, stored_events, tracking, epoch)
                 self._writer.write(connection, fold(rows))
                 pipeline.sync()
-                return cursor
+                if tracking is None:
+                    connection.execute(WAIT_FOR_DISK, prepare=True)
+                    pipeline.sync()
+                return [position for (position,) in cursor]
         except psycopg.Error:
             if not connection.broken:
                 connection.execute(f"DEALLOCATE ALL -- {next(_failures)}".encode())
             raise
+
+
+def _work_done(rows: Sequence[RowChange], tracking: Tracking | None) -> UUID | None:
+    """The work that is taken off the agenda, if that is all that happens to rows: what is recorded
+    of most outside work."""
+    if len(rows) != 1 or tracking is not None:
+        return None
+    [row] = rows
+    is_done = isinstance(row, Delete) and row.table == AGENDA.name
+    return row.key[0] if is_done else None
 
 
 _library_select_events: Callable[..., Sequence[StoredEvent]] = (

@@ -52,12 +52,6 @@ class RowWriter:
             for table in sorted({table for kind, table, _ in groups if kind is not Delete}):
                 self._finish(cursor, self._tables[table])
 
-    def deletion(self, change: Delete) -> tuple[bytes, Sequence[Any]]:
-        """A deletion as a `WITH` in front of another statement, and its parameters: what is
-        one statement needs no transaction around it."""
-        statement = self._statement_for((Delete, change.table, ()), is_many=False)
-        return b"WITH deleted AS (" + statement + b") ", change.key
-
     def _finish(self, cursor: Any, table: Table) -> None:
         if table.waits_for_disk:
             cursor.execute("SELECT set_config('synchronous_commit', 'on', true)")
