@@ -14,7 +14,6 @@ import psycopg
 import requests
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from domain.audit_entry import AuditEntry
 from domain.security_incident import SecurityIncident
 from interface.bootstrap import Worker
 from interface.paytabs import sign_body
@@ -224,13 +223,12 @@ class House:
         return context
 
     def recorded(self) -> dict[str, int]:
-        """How many events each log holds, but for entries of the audit log: a follower writes
-        those at a moment of its own, maybe about the test before."""
+        """How far each log has come when the followers have taken in what there was: what they
+        make of it is recorded at a moment of their own."""
+        if self.worker is not None:
+            until(lambda: not unread(self.settings.conninfo))
         logs = self.context.applications.by_name
-        counts = {name: log.recorder.max_notification_id() or 0 for name, log in logs.items()}
-        operations = self.events_of("Operations")
-        own = [event for event in operations if not isinstance(event, AuditEntry.Recorded)]
-        return counts | {"Operations": len(own)}
+        return {name: log.recorder.max_notification_id() or 0 for name, log in logs.items()}
 
     def events_of(self, log: str) -> list[Any]:
         """Every event of a log, oldest first."""

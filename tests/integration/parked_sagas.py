@@ -30,6 +30,7 @@ def _park(report: GatewayReport, saga: PaymentSaga) -> None:
         PaymentSaga.Parked,
         reason="doubted",
         detail="odd",
+        parked_detail="odd",
         advice="look",
         call_id=None,
         transaction_ref=report.transaction_ref,
