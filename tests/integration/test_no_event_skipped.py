@@ -179,14 +179,14 @@ def test_nobody_steps_over_a_transaction_held_between_its_lock_and_its_commit(
 
 
 def test_without_the_lock_they_would_step_over_it(database_url: str, idle: Node) -> None:
-    """The proof of the proof: it finds what it is there to find."""
+    """The proof of the proof: it finds what it is there to find. The others may step over each
+    other, too."""
     take_the_lock_out(database_url)
 
     in_front, between, _ = write_while_one_is_held(database_url, idle)
     assert EARLIER + 1 not in in_front.seen
     assert EARLIER + 1 not in between.seen
-    shown = idle.query("SELECT count(*) FROM view_payments")
-    assert shown == [{"count": EARLIER + LATER}]
+    assert idle.query("SELECT FROM view_payments WHERE description = %s", HELD) == []
 
 
 def test_other_logs_are_not_held_up(database_url: str, idle: Node) -> None:
