@@ -36,8 +36,8 @@ class AgendaStore(TakesBack, Protocol):
         """Prolongs leases that the worker still holds."""
         ...
 
-    def next_due_at(self) -> datetime | None:
-        """When the next work falls due, or the next foreign lease runs out."""
+    def next_due_at(self, after: datetime) -> datetime | None:
+        """The first moment after this one at which work falls due, or a lease runs out."""
         ...
 
 
@@ -57,8 +57,9 @@ FROM due WHERE agenda.work_id = due.work_id RETURNING agenda.*
 
 NEXT_DUE = """
 SELECT least(
-    (SELECT min(due_at) FROM agenda WHERE claimed_until IS NULL),
-    (SELECT min(greatest(due_at, claimed_until)) FROM agenda WHERE claimed_until IS NOT NULL)
+    (SELECT min(due_at) FROM agenda WHERE claimed_until IS NULL AND due_at > %(after)s),
+    (SELECT min(greatest(due_at, claimed_until)) FROM agenda
+        WHERE claimed_until IS NOT NULL AND greatest(due_at, claimed_until) > %(after)s)
 ) AS due_at
 """
 """In two parts, each of which has its index: there is a row for every page that is open."""
@@ -116,10 +117,10 @@ class PostgresAgendaStore:
                 },
             )
 
-    def next_due_at(self) -> datetime | None:
+    def next_due_at(self, after: datetime) -> datetime | None:
         """See `AgendaStore.next_due_at`."""
         with self._persistence.connection() as connection:
-            row = connection.execute(NEXT_DUE, prepare=True).fetchone()
+            row = connection.execute(NEXT_DUE, {"after": after}, prepare=True).fetchone()
         return row["due_at"] if row else None
 
 
@@ -157,5 +158,5 @@ class MemoryAgendaStore:
             row["attempts"] -= 0 if was_begun else 1
 
     def next_due_at(self) -> datetime | None:
-        """See `AgendaStore.next_due_at`."""
+        """When the next work falls due; a moment that has passed when some is due."""
         return min((row["due_at"] for row in self._rows.values()), default=None)

@@ -112,8 +112,8 @@ class Dispatcher:
 
     def _seconds_to_wait(self, claimed_at: datetime) -> float:
         """What was due at the last claim and is left waits for a free thread, which wakes us."""
-        due_at = self._store.next_due_at()
-        if due_at is None or due_at <= claimed_at:
+        due_at = self._store.next_due_at(claimed_at)
+        if due_at is None:
             return POLL_SECONDS
         seconds = (due_at - self._clock.now()).total_seconds() / self._speed
         return min(max(seconds, WAIT_SECONDS_MIN), POLL_SECONDS)

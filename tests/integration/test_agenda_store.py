@@ -170,11 +170,22 @@ def test_a_worker_that_lost_its_lease_cannot_put_back_what_another_has_claimed(
 def test_the_next_due_time_counts_leases(
     persistence: PostgresPersistence, agenda: PostgresAgendaStore
 ) -> None:
-    assert agenda.next_due_at() is None
+    long_ago = NOW - timedelta(days=1)
+    assert agenda.next_due_at(long_ago) is None
     put(persistence, *seconds(-1, 60))
-    assert agenda.next_due_at() == NOW - timedelta(seconds=1)
+    assert agenda.next_due_at(long_ago) == NOW - timedelta(seconds=1)
     claim(agenda)
-    assert agenda.next_due_at() == LATER
+    assert agenda.next_due_at(long_ago) == LATER
+
+
+def test_what_is_left_for_want_of_threads_does_not_hide_what_falls_due_next(
+    persistence: PostgresPersistence, agenda: PostgresAgendaStore
+) -> None:
+    """With all threads of one kind taken, the deadlines of the others would be looked for only
+    with the slow poll."""
+    put(persistence, *seconds(-1, -1, 2))
+    claim(agenda, count=1)
+    assert agenda.next_due_at(NOW) == NOW + timedelta(seconds=2)
 
 
 def test_many_workers_claim_each_piece_of_work_once(

@@ -24,7 +24,7 @@ def item(kind: WorkKind = CALL, attempts: int = 1) -> WorkItem:
 
 
 class Agenda:
-    """An agenda of one test. `due` is what can be claimed; `next_at` what `next_due_at` says."""
+    """An agenda of one test. `due` is what can be claimed; `next_at` when more falls due."""
 
     def __init__(self, *due: WorkItem, next_at: datetime | None = None) -> None:
         self.due = list(due)
@@ -65,9 +65,9 @@ class Agenda:
         """See `AgendaStore`."""
         self.put.append((item.work_id, due_at, was_begun))
 
-    def next_due_at(self) -> datetime | None:
+    def next_due_at(self, after: datetime) -> datetime | None:
         """See `AgendaStore`."""
-        return self.next_at
+        return self.next_at if self.next_at is not None and self.next_at > after else None
 
     def await_claims(self, count: int) -> None:
         """Returns when it was asked so often."""
