@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 import requests
+import urllib3.exceptions
 from requests.auth import AuthBase
 
 from interface.json_text import read_json, write_json
@@ -45,13 +46,16 @@ DELAY_SECONDS_MAX = 10.0
 REPEATED_STATUSES = frozenset({429, 500, 502, 503, 504})
 PAGE_SIZE_MAX = 100
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What a broken connection raises; urllib3's own come while an answer is read as it is."""
 
 
 @dataclass
 class ApiError(Exception):
     """The service refused or failed. `code` is stable (`http_error` where no problem document
-    came), `errors` says what is wrong with which field, `correlation_id` finds the request in
-    logs and events, and `retry_after_seconds` says when to ask again."""
+    came, such as a proxy's page, even with status 200), `errors` says what is wrong with which
+    field, `correlation_id` finds the request in logs and events, and `retry_after_seconds` says
+    when to ask again."""
 
     status: int
     code: str
@@ -238,11 +242,11 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                if response.status_code != 200:
+                if response.status_code != 200 or not _is_stream(response):
                     body = response.raw.read(ANSWER_BYTES_MAX, decode_content=True)
                     raise _error_of(response, bytes(body))
                 yield from _messages(response.iter_lines(chunk_size=None))
-        except (requests.RequestException, OSError) as error:
+        except BROKEN as error:
             raise ServiceUnreachable(_why(self.url, error)) from None
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
@@ -288,11 +292,16 @@ class Client:
                 **arguments,
             ) as response:
                 body = bytes(response.raw.read(ANSWER_BYTES_MAX, decode_content=True))
-        except (requests.RequestException, OSError) as error:
+        except BROKEN as error:
             raise ServiceUnreachable(_why(self.url, error)) from None
-        if not 200 <= response.status_code < 300:
+        if not 200 <= response.status_code < 300 or not _is_json(body):
             raise _error_of(response, body)
         return body
+
+
+def _is_stream(response: requests.Response) -> bool:
+    """Else somebody else answers, such as a proxy with a page (WHATWG HTML, section 9.2)."""
+    return response.headers.get("Content-Type", "").startswith("text/event-stream")
 
 
 def _messages(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -334,7 +343,7 @@ def _delay_before_repeating(error: Exception, attempt: int) -> float | None:
 
 
 def _why(url: str, error: Exception) -> str:
-    if isinstance(error, requests.ReadTimeout):
+    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return f"{url} did not answer within {ANSWER_TIMEOUT_SECONDS:.0f} s: try again"
     return f"{url} cannot be reached ({type(error).__name__})"
 
@@ -342,7 +351,7 @@ def _why(url: str, error: Exception) -> str:
 def _error_of(response: requests.Response, body: bytes) -> ApiError:
     problem = _document(body)
     if "title" not in problem:
-        detail = "no answer of PaySaga; is this its address?"
+        detail = "the answer is no JSON of PaySaga; is this its address?"
         return ApiError(
             response.status_code, "http_error", f"HTTP {response.status_code}", detail, None
         )
@@ -364,8 +373,13 @@ def _error_of(response: requests.Response, body: bytes) -> ApiError:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        return {}
+    document = read_json(body) if _is_json(body) else None
     return document if isinstance(document, dict) else {}
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        read_json(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
