@@ -10,6 +10,7 @@ from interface.cli.failures import CommandFailed
 from interface.cli.showing import printable
 from interface.client import ApiError, Client, ServiceUnreachable
 from interface.kept_secrets import API_KEY_FILE
+from interface.serve.data_folder import running_serve
 from interface.settings import PREFIX
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -23,10 +24,11 @@ def api_client() -> Iterator[Client]:
     """The API at PAYSAGA_URL with PAYSAGA_API_KEY, or what `paysaga serve` runs here.
 
     Raises:
+        InvalidSettings: the data folder cannot be read.
         CommandFailed: the address cannot be used, there is no key, nobody answers, or the answer
             is an error.
     """
-    url = _checked(os.environ.get(f"{PREFIX}URL", "") or DEFAULT_URL)
+    url = _checked(os.environ.get(f"{PREFIX}URL", "") or _running_url())
     secret = os.environ.get(f"{PREFIX}API_KEY", "").strip() or _kept_key()
     try:
         with Client(url, secret, attempts_max=TRIES) as client:
@@ -44,6 +46,16 @@ def lines_of(error: ApiError) -> list[str]:
     return [printable(line) for line in (str(error), *fields)]
 
 
+def _running_url() -> str:
+    running = running_serve(data_folder())
+    return running.url if running else DEFAULT_URL
+
+
+def data_folder() -> Path:
+    """Where a `paysaga serve` in this folder keeps what it made."""
+    return Path(os.environ.get(f"{PREFIX}DATA_DIR", "") or DEFAULT_DATA_DIR)
+
+
 def _checked(url: str) -> str:
     try:
         parts = urlsplit(url)
@@ -56,7 +68,7 @@ def _checked(url: str) -> str:
 
 
 def _kept_key() -> str:
-    path = Path(os.environ.get(f"{PREFIX}DATA_DIR", "") or DEFAULT_DATA_DIR) / API_KEY_FILE
+    path = data_folder() / API_KEY_FILE
     try:
         with path.open("rb") as file:
             secret = file.read(KEY_BYTES_MAX).decode().strip()

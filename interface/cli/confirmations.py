@@ -22,8 +22,8 @@ STATUSES = ("pending", "delivered", "exhausted")
 def confirmations() -> None:
     """List what merchants were told, and tell them again.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 

@@ -19,8 +19,8 @@ PATH = "/v1/contracts"
 def contracts() -> None:
     """Create, list, show and cancel contracts, and show what they earn.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from click.testing import Result
 
 from interface.embedded_postgres import EmbeddedPostgres
+from interface.serve.data_folder import DataFolder, Running
 from interface.serve.ports import free_port
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.role_process import answers, role_process, wait_until
@@ -178,6 +180,31 @@ def test_when_nobody_answers_the_advice_is_to_start_it(tmp_path: Path) -> None:
         result = run("payments", "list", env=settings_env(tmp_path, url=url, api_key="sk_some"))
     assert result.exit_code == 1
     assert "start `paysaga serve`, or set PAYSAGA_URL" in result.stderr
+
+
+def listed_over_http(env: dict[str, str], folder: Path, url: str) -> Result:
+    """`payments list` while a `serve` says that it runs on the folder at this address."""
+    with DataFolder(folder) as data:
+        data.tell(Running(1, url, None, None))
+        return run("payments", "list", "--json", env=env)
+
+
+def test_in_the_folder_of_a_running_serve_its_own_address_is_called(
+    api: dict[str, str], tmp_path: Path
+) -> None:
+    key = (Path(api["PAYSAGA_DATA_DIR"]) / "api_key").read_text()
+    env = settings_env(tmp_path, api_key=key)
+    result = listed_over_http(env, tmp_path, api["PAYSAGA_URL"])
+    assert result.exit_code == 0, result.stderr
+    assert "data" in json.loads(result.stdout)
+
+
+def test_an_address_that_is_set_goes_before_the_one_of_serve(
+    api: dict[str, str], tmp_path: Path
+) -> None:
+    key = (Path(api["PAYSAGA_DATA_DIR"]) / "api_key").read_text()
+    env = settings_env(tmp_path, api_key=key, url=api["PAYSAGA_URL"])
+    assert listed_over_http(env, tmp_path, "http://127.0.0.1:9").exit_code == 0
 
 
 def test_without_a_key_the_advice_is_to_set_one(tmp_path: Path) -> None:
