@@ -4,6 +4,7 @@ Every request that changes something carries an Idempotency-Key, made up when no
 that it can be sent again after a broken connection and still happens once (contract 3).
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from interface.web.answers import (
     SagaAnswer,
 )
 from interface.web.journal_answers import EntryAnswer
+from interface.web.patterns import IDEMPOTENCY_KEY
 
 T = TypeVar("T", bound=Answer)
 PaymentId = UUID | str
@@ -46,6 +48,7 @@ DELAY_SECONDS_MAX = 10.0
 REPEATED_STATUSES = frozenset({429, 500, 502, 503, 504})
 PAGE_SIZE_MAX = 100
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SECRET = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 """What a broken connection raises; urllib3's own come while an answer is read as it is."""
 
@@ -93,6 +96,9 @@ class Client:
         secret: the secret of an API key.
         attempts_max: how often a request is sent at the most.
         sleep: waits so many seconds between two attempts.
+
+    Raises:
+        ValueError: the secret is empty, or cannot be sent; it is not shown.
     """
 
     def __init__(
@@ -103,6 +109,8 @@ class Client:
         attempts_max: int = ATTEMPTS_MAX,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not SECRET.fullmatch(secret):
+            raise ValueError("an API key is one line of printable ASCII characters")
         self.url = url.rstrip("/")
         self._attempts_max = attempts_max
         self._sleep = sleep
@@ -131,6 +139,7 @@ class Client:
 
         Raises:
             ApiError, ServiceUnreachable: see there; so for every method.
+            ValueError: see `checked_idempotency_key`; so for every method that takes one.
         """
         body = {"amount": amount, "currency": currency, "description": description, **fields}
         prefer = None if wait else "respond-async"
@@ -263,9 +272,10 @@ class Client:
     ) -> bytes:
         """Sends JSON, and again with the same Idempotency-Key while the outcome is open; returns
         the JSON of the answer as it came."""
+        key = str(uuid4()) if idempotency_key is None else checked_idempotency_key(idempotency_key)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key or str(uuid4()),
+            "Idempotency-Key": key,
             **given({"Prefer": prefer}),
         }
         return self._send("POST", path, data=write_json(dict(body)), headers=headers)
@@ -319,6 +329,18 @@ def _messages(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
 def path_of(payment_id: PaymentId, *parts: str) -> str:
     """The path of a payment, or of something that belongs to it."""
     return "/".join(("/v1/payments", quote(str(payment_id), safe=""), *parts))
+
+
+def checked_idempotency_key(key: str) -> str:
+    """The key, without blanks around it, which mean nothing in a header (RFC 9110, section 5.5).
+
+    Raises:
+        ValueError: the API would refuse it, or it cannot be sent.
+    """
+    key = key.strip(" ")
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValueError("an Idempotency-Key is 1 to 255 printable ASCII characters")
+    return key
 
 
 def given(members: Mapping[str, Any]) -> dict[str, Any]:

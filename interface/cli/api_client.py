@@ -25,19 +25,27 @@ def api_client() -> Iterator[Client]:
 
     Raises:
         InvalidSettings: the data folder cannot be read.
-        CommandFailed: the address cannot be used, there is no key, nobody answers, or the answer
-            is an error.
+        CommandFailed: the address or the key cannot be used, there is no key, nobody answers, or
+            the answer is an error.
     """
     url = _checked(os.environ.get(f"{PREFIX}URL", "") or _running_url())
-    secret = os.environ.get(f"{PREFIX}API_KEY", "").strip() or _kept_key()
     try:
-        with Client(url, secret, attempts_max=TRIES) as client:
+        with _client(url) as client:
             yield client
     except ApiError as error:
         raise CommandFailed(*lines_of(error)) from None
     except ServiceUnreachable as error:
         advice = f"start `paysaga serve`, or set {PREFIX}URL to where PaySaga runs"
         raise CommandFailed(f"{error}: {advice}") from None
+
+
+def _client(url: str) -> Client:
+    given = os.environ.get(f"{PREFIX}API_KEY", "").strip()
+    try:
+        return Client(url, given or _kept_key(), attempts_max=TRIES)
+    except ValueError as error:
+        source = f"{PREFIX}API_KEY" if given else f"'{data_folder() / API_KEY_FILE}'"
+        raise CommandFailed(f"{source}: (hidden) is wrong: {error}; give it one such key") from None
 
 
 def lines_of(error: ApiError) -> list[str]:
@@ -62,8 +70,9 @@ def _checked(url: str) -> str:
         is_good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_good = False
-    if not is_good:
-        raise CommandFailed(f"{PREFIX}URL: '{url}' is wrong: expected http(s)://host[:port]")
+    shown = printable(url)
+    if not is_good or shown != url:
+        raise CommandFailed(f"{PREFIX}URL: '{shown}' is wrong: expected http(s)://host[:port]")
     return url
 
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from interface.client import checked_idempotency_key
+
 
 class AmountType(click.ParamType[Decimal]):
     """An exact decimal number."""
@@ -37,3 +39,21 @@ class PairType(click.ParamType[tuple[str, str]]):
         if not name or not sign:
             self.fail(f"'{value}' is no pair: write it like order=1001", param, ctx)
         return name, text
+
+
+class IdempotencyKeyType(click.ParamType[str]):
+    """A key that the API takes."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See `click.ParamType.convert`."""
+        try:
+            return checked_idempotency_key(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def with_idempotency_key(help_text: str = "Makes repeating the command harmless.") -> Any:
+    """The option `--idempotency-key`."""
+    return click.option("--idempotency-key", type=IdempotencyKeyType(), help=help_text)

@@ -220,6 +220,30 @@ def test_two_requests_have_two_keys_unless_one_is_given() -> None:
     assert service.keys[2] == "mine"
 
 
+@pytest.mark.parametrize("secret", ["", " ", "sk_first\nsk_second", "sk_é", "🎉", "sk_\udcff"])
+def test_a_secret_that_cannot_be_sent_is_refused_and_not_shown(secret: str) -> None:
+    with pytest.raises(ValueError, match="an API key is one line of printable") as refusal:
+        Client("http://127.0.0.1:9", secret)
+    assert "sk_" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "é", "🎉", "x" * 256])
+def test_an_idempotency_key_that_cannot_be_sent_is_refused_and_not_made_up(key: str) -> None:
+    with (
+        serving() as service,
+        service.client() as client,
+        pytest.raises(ValueError, match="1 to 255 printable ASCII"),
+    ):
+        client.create_payment("1", "SAR", "Tea", idempotency_key=key)
+    assert service.keys == []
+
+
+def test_blanks_around_an_idempotency_key_mean_nothing() -> None:
+    with serving((201, EXACT, {})) as service, service.client() as client:
+        client.create_payment("1", "SAR", "Tea", idempotency_key=" mine ")
+    assert service.keys == ["mine"]
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
 def test_a_refusal_is_told_and_not_repeated(status: int) -> None:
     with (
