@@ -1,15 +1,17 @@
 """The kinds of values that several commands take."""
 
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 import click
 
 from interface.client import checked_idempotency_key
+from interface.web.patterns import DECIMAL_TEXT
 
 
 class AmountType(click.ParamType[Decimal]):
-    """An exact decimal number."""
+    """An exact decimal number, written as the API takes one; `Decimal` alone would take `1_0` and
+    the digits of every script."""
 
     name = "amount"
 
@@ -17,13 +19,9 @@ class AmountType(click.ParamType[Decimal]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Decimal:
         """See `click.ParamType.convert`."""
-        try:
-            amount = Decimal(value)
-        except InvalidOperation:
-            amount = Decimal("NaN")
-        if not amount.is_finite():
+        if not DECIMAL_TEXT.fullmatch(value):
             self.fail(f"'{value}' is no amount: write it like 149.50", param, ctx)
-        return amount
+        return Decimal(value)
 
 
 class PairType(click.ParamType[tuple[str, str]]):

@@ -158,7 +158,10 @@ def test_a_wrong_key_is_told(api: dict[str, str]) -> None:
     assert "unauthorized" in result.stderr
 
 
-@pytest.mark.parametrize("amount", ["12,50", "NaN", "Infinity", "ten", ""])
+@pytest.mark.parametrize(
+    "amount",
+    ["12,50", "NaN", "Infinity", "ten", "", "1_0", "\u0661\u0660", "1e1", "10 ", "+10", ".5"],
+)
 def test_an_amount_that_is_no_number_is_wrong_usage(amount: str, tmp_path: Path) -> None:
     result = run(
         "payments", "create", amount, "SAR", "--description", "Tea", env=settings_env(tmp_path)
