@@ -1,12 +1,15 @@
 """The kinds of values that several commands take."""
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from interface.client import checked_idempotency_key
 from interface.web.patterns import DECIMAL_TEXT
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class AmountType(click.ParamType[Decimal]):
@@ -52,6 +55,8 @@ class IdempotencyKeyType(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-def with_idempotency_key(help_text: str = "Makes repeating the command harmless.") -> Any:
+def with_idempotency_key(
+    help_text: str = "Makes repeating the command harmless.",
+) -> Callable[[F], F]:
     """The option `--idempotency-key`."""
     return click.option("--idempotency-key", type=IdempotencyKeyType(), help=help_text)
