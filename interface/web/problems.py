@@ -80,7 +80,14 @@ LISTED = frozenset({"payments", "confirmations"})
 """What is found by an id and listed under the same path."""
 
 REFUSED = Kind(409, "The command was refused")
-POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
+POINTERS = {
+    "invalid_amount": "/amount",
+    "invalid_currency": "/currency",
+    "capture_exceeds_authorized": "/amount",
+    "refund_exceeds_captured": "/amount",
+}
+MEMBER_NAME = "[key]"
+"""What pydantic adds to the place of a member whose name is wrong, and not its value."""
 HTTP_CODES = {
     400: "bad_request",
     404: "not_found",
@@ -136,7 +143,9 @@ def validation_problem(error: ValidationError) -> Response:
     """422 with one entry per field that is wrong."""
     errors = [
         {
-            "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
+            "pointer": "".join(
+                f"/{escaped(part)}" for part in details["loc"] if part != MEMBER_NAME
+            ),
             "detail": details["msg"].removeprefix("Value error, "),
         }
         for details in error.errors(include_url=False, include_input=False)
