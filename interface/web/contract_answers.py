@@ -23,7 +23,7 @@ class InstalmentAnswer(Answer):
     due_on: date
     amount: Exact
     status: InstalmentStatus
-    overdue: bool
+    overdue: Annotated[bool, Field(description="Its day has passed: nobody has paid.")]
     payment_id: Id | None
     next_action: Redirect | None
 

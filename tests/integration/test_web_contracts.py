@@ -140,6 +140,11 @@ def test_an_instalment_of_an_earlier_day_that_is_not_paid_is_overdue(api: Api) -
     assert shown(api, contract["contractId"])["instalments"][0]["overdue"] is True
 
 
+def test_an_instalment_is_overdue_before_a_worker_has_seen_it(api: Api) -> None:
+    [instalment] = agreed(api, instalments=[{"dueOn": "2020-02-29", "amount": 10}])["instalments"]
+    assert (instalment["status"], instalment["overdue"]) == ("scheduled", True)
+
+
 def test_a_repeated_request_is_the_same_contract(api: Api) -> None:
     key, body = str(uuid4()), request_for()
     answers = [
