@@ -16,7 +16,7 @@ from application.envelope import timestamp
 from application.vault import opened
 from domain.contract import Contract, Instalment, InstalmentStatus, Payee, Terms
 from domain.keyed_request import current_command
-from domain.money import money
+from domain.money import InvalidAmount, money
 from domain.payment import Payment
 from interface.settings import Role
 from interface.web.context import web
@@ -38,7 +38,7 @@ from interface.web.documents import json_response, list_document, next_action_do
 from interface.web.models import NoMembers
 from interface.web.operation_ids import by_view
 from interface.web.pages import page_of
-from interface.web.problems import Problem
+from interface.web.problems import Problem, listed
 from interface.web.requests import needs
 
 EARNINGS_MAX = 1000
@@ -75,10 +75,23 @@ def _new(body: CreateContract) -> NewContract:
         currency=body.currency,
         payee=Payee(body.payee.id, body.payee.name),
         platform_fee_percent=body.platform_fee_percent,
-        instalments=[Terms(i.due_on, money(i.amount, body.currency)) for i in body.instalments],
+        instalments=_terms(body),
         client=body.client_info.to_domain() if body.client_info else None,
         callback_url=body.callback_url,
     )
+
+
+def _terms(body: CreateContract) -> list[Terms]:
+    terms, errors = [], []
+    for number, each in enumerate(body.instalments):
+        try:
+            terms.append(Terms(each.due_on, money(each.amount, body.currency)))
+        except InvalidAmount as error:
+            pointer = f"/instalments/{number}/amount"
+            errors.append({"pointer": pointer, "detail": str(error)})
+    if errors:
+        raise Problem(InvalidAmount.code, listed(errors), errors=errors)
+    return terms
 
 
 @contracts.get("/contracts", responses={200: ContractList})

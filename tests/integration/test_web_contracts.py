@@ -235,7 +235,7 @@ def test_contracts_are_listed_newest_first_page_by_page(api: Api) -> None:
         ({"platformFeePercent": "2.55555"}, "/platformFeePercent"),
         ({"contractId": "a/b"}, "/contractId"),
         ({"payee": {"id": "p"}}, "/payee/name"),
-        ({"instalments": [{"dueOn": "2026-01-01", "amount": "1.001"}]}, "/amount"),
+        ({"instalments": [{"dueOn": "2026-01-01", "amount": "1.001"}]}, "/instalments/0/amount"),
         ({"currency": "XXX"}, "/currency"),
         ({"surprise": 1}, "/surprise"),
     ],
@@ -246,6 +246,19 @@ def test_a_wrong_request_is_told_what_is_wrong(
     answer = agree(api, **changes)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_each_instalment_that_cannot_be_paid_is_named(api: Api) -> None:
+    amounts = ("100", "0", "-1", "1.001", "9999999999.995", "10000000000")
+    terms = [{"dueOn": day(30), "amount": amount} for amount in amounts]
+    answer = agree(api, instalments=terms)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "invalid_amount")
+    wrong = {error["pointer"]: error["detail"] for error in problem["errors"]}
+    assert list(wrong) == [f"/instalments/{number}/amount" for number in range(1, len(amounts))]
+    assert "SAR has 2 decimals" in wrong["/instalments/3/amount"]
+    assert "at most 9999999999.99" in wrong["/instalments/5/amount"]
+    assert problem["detail"].startswith("/instalments/1/amount: the amount must be above 0")
 
 
 @pytest.mark.parametrize(
