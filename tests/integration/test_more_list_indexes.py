@@ -161,5 +161,6 @@ def test_a_filter_is_answered_from_its_index(persistence: PostgresPersistence, n
         steps.append(step)
         waiting += step.get("Plans", [])
     assert "Seq Scan" not in {step["Node Type"] for step in steps}
-    [scan] = [step for step in steps if "Index Name" in step]
-    assert scan.get("Filter") in (None, "(parked_detail IS NULL)"), "the index leaves nothing over"
+    assert len([step for step in steps if "Index Name" in step]) == 1
+    left_over = {step["Filter"] for step in steps if "Filter" in step}
+    assert left_over <= {"(parked_detail IS NULL)"}, "the index leaves nothing over"
