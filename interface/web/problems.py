@@ -1,5 +1,6 @@
 """Every error that the API can answer with, as problem documents (RFC 9457, contract 3)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,8 +151,12 @@ def validation_problem(error: ValidationError) -> Response:
         }
         for details in error.errors(include_url=False, include_input=False)
     ]
-    listed = "; ".join(f"{entry['pointer'] or '/'}: {entry['detail']}" for entry in errors[:3])
-    return problem_response("validation_error", listed, errors=errors)
+    return problem_response("validation_error", listed(errors), errors=errors)
+
+
+def listed(errors: Sequence[Mapping[str, str]]) -> str:
+    """The first three errors of fields in one line."""
+    return "; ".join(f"{entry['pointer'] or '/'}: {entry['detail']}" for entry in errors[:3])
 
 
 def escaped(part: int | str) -> str:
