@@ -14,7 +14,7 @@ from application.rows import RowChange
 from application.vault import Vault, payment_subject
 from domain.gateway_report import GatewayReport
 from domain.money import written
-from domain.webhook import UNKNOWN_PAYMENT, Webhook
+from domain.webhook import UNKNOWN_PAYMENT, UNREADABLE, Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
 
@@ -85,7 +85,7 @@ class Webhooks(EventLog[Webhook]):
             ip_address=ip_address,
         )
         if isinstance(said, Unreadable):
-            webhook.fail(f"unreadable: {said.reason}")
+            webhook.fail(f"{UNREADABLE}: {said.reason}")
         elif payment_id is None:
             webhook.fail(UNKNOWN_PAYMENT)
         return webhook

@@ -18,6 +18,11 @@ LAG_SECONDS_MAX = 60.0
 DUE_SECONDS_MAX = 120.0
 """Work that has been due for longer is a problem; the alerts have the same bound."""
 ROLES = ("web", "worker")
+HELD_BACK = {
+    CircuitStatus.OPEN: "open: calls wait until it answers again",
+    CircuitStatus.HALF_OPEN: "half-open: a few calls try whether it answers again, the others wait",
+}
+"""A service that hangs makes its breaker go from one to the other and back."""
 
 PARKED_SAGAS = "SELECT count(*) AS count FROM view_sagas WHERE parked_detail IS NOT NULL"
 PARKED_EVENTS = "SELECT count(*) AS count FROM parked_events"
@@ -58,8 +63,8 @@ class FleetStatus:
             if role not in alive:
                 yield f"no {role} process lives: start `paysaga {role}`"
         for each in self.breakers:
-            if each.status is CircuitStatus.OPEN:
-                yield f"the breaker of {each.service} is open: calls wait until it answers again"
+            if each.status is not CircuitStatus.CLOSED:
+                yield f"the breaker of {each.service} is {HELD_BACK[each.status]}"
 
     def _behind(self) -> Iterator[str]:
         idle = sorted({each.follower for each in self.followers if each.state != "running"})
