@@ -430,6 +430,9 @@ def test_the_command_rebuilds_one_or_all(kept: Books, database_url: str, tmp_pat
     assert told == rebuildable(kept.applications)
     assert rows(kept) == before
     assert run("projections", "rebuild", "Agenda", env=env).exit_code == 1
+    typo = run("projections", "rebuild", "PaymentsView", "nope", env=env)
+    assert (typo.exit_code, typo.stdout) == (1, "")
+    assert typo.stderr.startswith("'nope' cannot be rebuilt: choose one of PaymentsView, ")
     assert run("projections", "rebuild", env=env).exit_code == 2
     assert run("projections", "rebuild", "PaymentsView", "--all", env=env).exit_code == 2
 
