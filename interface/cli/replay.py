@@ -14,7 +14,7 @@ from eventsourcing.application import AggregateNotFoundError
 
 from application.envelope import envelope, public_record, public_value
 from application.vault import Vault
-from interface.cli.failures import CommandFailed
+from interface.cli.failures import VERIFY, CommandFailed
 from interface.cli.moment import MomentType
 from interface.cli.operators_database import operators_database
 from interface.cli.progress import progress_bar
@@ -27,7 +27,6 @@ from system.replaying import ReplayImpossible, replaying
 
 FINDINGS_MAX = 1000
 """So many are printed; afterwards they are only counted."""
-VERIFY = "`paysaga journal verify` names what was altered"
 
 
 @click.command()
