@@ -248,9 +248,9 @@ class Rebuild:
     def _changes(self, leader: EventLog[Any], last: int) -> Iterator[RowChange]:
         project, decode = self._projection.project, leader.mapper.decode
         for event in self._batch(leader, last):
-            if not self._is_concerned_by(event.topic):
-                continue
             try:
+                if not self._is_concerned_by(event.topic):
+                    continue
                 yield from project(
                     decode(event.originator_id, event.originator_version, event.topic, event.state)
                 )

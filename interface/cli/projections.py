@@ -84,7 +84,7 @@ def _rebuild(persistence: PostgresPersistence, applications: Applications, name:
         with progress_bar(name) as tell:
             rebuilt = Rebuild(persistence, applications, name).run(tell)
     except RebuildRefused as refusal:
-        raise CommandFailed(str(refusal)) from None
+        raise CommandFailed(printable(refusal)) from None
     except KeyboardInterrupt:
         raise CommandFailed("interrupted: the same command goes on where it stopped") from None
     seconds = time.monotonic() - began
