@@ -158,16 +158,16 @@ def finance(begin: datetime | None, end: datetime | None, form: str) -> None:
     """
     with operators_database() as (persistence, applications):
         try:
-            totals = daily_totals(persistence, applications, begin, end)
+            documents = (
+                {camel_case(name): value for name, value in vars(each).items()}
+                for each in daily_totals(persistence, applications, begin, end)
+            )
+            if form == "csv":
+                _write_csv(FINANCE_COLUMNS, documents)
+            else:
+                _write_lines(map(write_json, documents))
         except BooksIncomplete as incomplete:
             raise CommandFailed(str(incomplete)) from None
-        documents = (
-            {camel_case(name): value for name, value in vars(each).items()} for each in totals
-        )
-        if form == "csv":
-            _write_csv(FINANCE_COLUMNS, documents)
-        else:
-            _write_lines(map(write_json, documents))
 
 
 def _exported(
