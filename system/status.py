@@ -115,6 +115,7 @@ def fleet_status(applications: Applications, persistence: PostgresPersistence) -
             int((connection.execute(query.encode()).fetchone() or {})["count"])
             for query in (PARKED_EVENTS, PARKED_SAGAS)
         )
+        told = confirmation_figures(connection)
     return FleetStatus(
         processes=processes(persistence),
         breakers=shown,
@@ -122,7 +123,7 @@ def fleet_status(applications: Applications, persistence: PostgresPersistence) -
         agenda=[_queue(row) for row in agenda],
         parked_events=events,
         parked_sagas=sagas,
-        confirmations=confirmation_figures(persistence),
+        confirmations=told,
     )
 
 

@@ -19,6 +19,7 @@ from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
 from interface.web.metrics import BREAKER_CALLS, BREAKER_FIGURES, STEP_OUTCOMES
 from system import event_counts, figures
+from system.persistence import brief_connection
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, unread, until
 from tests.integration.simulator_merchant import listening
 from tests.integration.test_web_webhooks import callback
@@ -406,7 +407,7 @@ def test_a_query_that_takes_too_long_ends_and_the_rest_is_still_served(
     own: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.api.get("/v1/payments")
-    monkeypatch.setattr(figures, "STATEMENT_TIMEOUT_MS", 50)
+    monkeypatch.setattr(brief_connection, "STATEMENT_TIMEOUT_MS", 50)
     with psycopg.connect(own.settings.conninfo) as connection:
         connection.execute("LOCK TABLE view_payments")
         samples = scrape(own.url)
