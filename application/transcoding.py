@@ -19,10 +19,10 @@ from eventsourcing.persistence import (
     StoredEvent,
     Transcoding,
 )
-from eventsourcing.utils import resolve_topic
+from eventsourcing.utils import TopicError, resolve_topic
 
 from domain.contract import Payee, Terms
-from domain.event import Metadata
+from domain.event import Metadata, PaySagaAggregate
 from domain.gateway_report import GatewayReport
 from domain.money import Money
 from domain.payment_saga import Call
@@ -192,6 +192,19 @@ def _enum_in(hint: Any) -> type[StrEnum] | None:
     return None
 
 
+@cache
+def event_class(topic: str) -> type[Any]:
+    """The class of events that a stored topic names.
+
+    Raises:
+        TopicError: it names nothing, or something else: no object of that is made.
+    """
+    cls = resolve_topic(topic)
+    if not (isinstance(cls, type) and issubclass(cls, PaySagaAggregate.Event)):
+        raise TopicError(f"'{topic}' names no event")
+    return cls
+
+
 DECODED_MAX = 2048
 """The most events of one log that are kept decoded; the oldest gives way."""
 
@@ -254,9 +267,10 @@ class PaySagaMapper(Mapper[UUID]):
 
         Raises:
             MapperDeserialisationError: it is stored in a way that is not known.
+            TopicError: the topic names no event.
         """
         aggregate_id, version, topic, state = stored
-        cls = resolve_topic(topic)
+        cls = event_class(topic)
         if getattr(cls, "class_version", 1) > 1:
             return self._with_enums(super().to_domain_event(StoredEvent(*stored)))
         try:

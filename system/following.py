@@ -14,9 +14,9 @@ from eventsourcing.persistence import (
     OperationalError,
     Tracking,
 )
-from eventsourcing.utils import resolve_topic
 
 from application.event_log import EventLog, Work
+from application.transcoding import event_class
 from domain.event import PaySagaAggregate, acting, caused_by
 from system.followers.base import BatchFollower, Projection
 from system.log_tail import LogTail
@@ -348,5 +348,5 @@ class Following:
     def _is_concerned_by(self, topic: str) -> bool:
         concerned = self._concerns.get(topic)
         if concerned is None:
-            concerned = self._concerns[topic] = self.follower.concerns(resolve_topic(topic))
+            concerned = self._concerns[topic] = self.follower.concerns(event_class(topic))
         return concerned

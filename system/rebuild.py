@@ -13,13 +13,13 @@ from typing import Any
 
 import psycopg
 from eventsourcing.persistence import Notification
-from eventsourcing.utils import resolve_topic
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg.sql import SQL, Identifier
 
 from application.event_log import EventLog
 from application.rows import RowChange, fold
+from application.transcoding import event_class
 from system.applications import Applications
 from system.followers.base import Projection
 from system.persistence.postgres import PostgresPersistence
@@ -274,7 +274,7 @@ class Rebuild:
     def _is_concerned_by(self, topic: str) -> bool:
         concerned = self._concerns.get(topic)
         if concerned is None:
-            concerned = self._projection.concerns(resolve_topic(topic))
+            concerned = self._projection.concerns(event_class(topic))
             self._concerns[topic] = concerned
         return concerned
 

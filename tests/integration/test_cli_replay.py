@@ -113,7 +113,9 @@ DAMAGES = {
     ),
     PAYMENT.format("topic = 'domain.payment:Payment.Lost'"): "TopicError: ",
     PAYMENT.format("topic = E'domain.payment:Payment.\\x1b[2J\\nLost'"): "TopicError: ",
-    PAYMENT.format("topic = 'os:system'"): "Payments {payment} cannot be replayed: TypeError: ",
+    PAYMENT.format("topic = 'os:system'"): (
+        "Payments {payment} cannot be replayed: TopicError: 'os:system' names no event"
+    ),
     PAYMENT.format("topic = 'domain.contract:Contract.Cancelled'"): "AssertionError",
     PAYMENT.format(
         "state = convert_to(replace(convert_from(state, 'UTF8'), 'amount', 'a'), 'UTF8')"

@@ -9,10 +9,11 @@ from decimal import Decimal
 from functools import cache
 from itertools import pairwise
 from typing import Any
+from uuid import UUID
 
 import pytest
 from eventsourcing.persistence import StoredEvent
-from eventsourcing.utils import resolve_topic
+from eventsourcing.utils import TopicError, resolve_topic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -228,6 +229,12 @@ def test_every_stored_topic_resolves(cls: type[Event]) -> None:
     topics = {mapper().to_stored_event(event).topic for event in examples()[cls]}
     assert topics == {f"{cls.__module__}:{cls.__qualname__}"}
     assert [resolve_topic(topic) for topic in topics] == [cls]
+
+
+@pytest.mark.parametrize("topic", ["os:system", "subprocess:Popen", "domain.money:Money"])
+def test_nothing_is_made_of_a_topic_that_names_no_event(topic: str) -> None:
+    with pytest.raises(TopicError, match="names no event"):
+        mapper().decode(UUID(int=1), 1, topic, b"{}")
 
 
 @CLASSES
