@@ -68,9 +68,9 @@ class Instalment:
     payment_ids: list[UUID] = field(default_factory=list)
 
     def is_overdue(self, today: date) -> bool:
-        """True when its day has passed and nobody has paid."""
-        is_open = self.status in {InstalmentStatus.DUE, InstalmentStatus.UNPAID}
-        return is_open and today > self.terms.due_on
+        """True when its day has passed and nobody has paid, be a payment started for it or not."""
+        is_over = self.status in {InstalmentStatus.PAID, InstalmentStatus.CANCELLED}
+        return not is_over and today > self.terms.due_on
 
 
 class Contract(PaySagaAggregate):

@@ -224,8 +224,19 @@ class JournalCheck:
         expected = self._expected
         if expected is None or expected.position != line.position or expected.hash == line.hash:
             return None
+        gap = self._first_passed_over()
+        if gap is not None:
+            place, position = gap
+            detail = f"{_told(place)} had an entry: the chain was cut off and written on"
+            return Broken(position, Damage.CUT_OFF, None, detail)
         detail = f"the chain was written anew: the hash that was kept is {expected.hash.hex()}"
         return self._first_difference(line.position) or line.broken(Damage.ALTERED, detail)
+
+    def _first_passed_over(self) -> tuple[Place, int] | None:
+        """The first event without an entry though later ones of its log have one, and the entry
+        before which its own should stand."""
+        passed_over = {p: at for p, at in self._passed_over.items() if p not in self._parked}
+        return min(passed_over.items(), key=lambda item: item[1], default=None)
 
     def _check_late(self, line: Line) -> Broken | None:
         """An event that was parked when its turn came stands further behind than others."""
@@ -275,11 +286,11 @@ class JournalCheck:
 
     def _check_end(self) -> Broken | None:
         """What the logs hold that the journal should have; and what was expected of it."""
-        passed_over = {p: at for p, at in self._passed_over.items() if p not in self._parked}
-        if passed_over:
-            place = min(passed_over, key=passed_over.__getitem__)
+        passed_over = self._first_passed_over()
+        if passed_over is not None:
+            place, position = passed_over
             detail = f"{_told(place)} has no entry: it was inserted, or its entry removed"
-            return Broken(passed_over[place], Damage.INSERTED_IN_LOG, None, detail)
+            return Broken(position, Damage.INSERTED_IN_LOG, None, detail)
         if self._last is not None and self._differs(self._last):
             return self._last.broken(Damage.ALTERED, "the envelope is not that of its event")
         return self._cut_off()

@@ -1,5 +1,9 @@
 """Fills the view of payments with many generated rows, for tests and benchmarks of its lists."""
 
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
 from psycopg import Connection
 from psycopg.rows import DictRow
 
@@ -46,6 +50,17 @@ def fill(connection: Connection[DictRow], count: int) -> None:
     connection.execute("VACUUM ANALYZE view_payments")
     connection.execute("VACUUM ANALYZE view_sagas")
     connection.execute("RESET statement_timeout")
+
+
+def fill_earnings(
+    connection: Connection[Any], contract_id: str, earned: Iterable[tuple[UUID, str, str]]
+) -> None:
+    """Writes that payments of a contract brought payees 1.00 in a currency, 0.10 of it the
+    platform's. `earned` has the payment, the payee and the currency of each."""
+    row = "(gen_random_uuid(), %s, %s, %s, %s, 1.00, 0.10, 0.90, now())"
+    rows = [(contract_id, *each) for each in earned]
+    with connection.cursor() as cursor:
+        cursor.executemany(f"INSERT INTO view_earnings VALUES {row}".encode(), rows)
 
 
 TEXT_INDEX = "SELECT indexdef FROM pg_indexes WHERE indexname = 'view_payments_6_idx'"

@@ -128,21 +128,34 @@ def pay(contract_id: str, number: int, idempotency_key: str | None, is_json: boo
 @contracts.command()
 @click.argument("contract_id", metavar="[ID]", required=False)
 @click.option("--payee-id", help="Without an ID: only what this payee earned.")
+@click.option("--limit", type=click.IntRange(1, PAGE_SIZE_MAX), help="At most so many (20).")
+@click.option("--cursor", help="Go on where an earlier list ended.")
+@click.option("--all", "is_all", is_flag=True, help="All pages.")
 @as_json
-def earnings(contract_id: str | None, payee_id: str | None, is_json: bool) -> None:
-    """Show what the contract ID earned, or what payees earned in all."""
+def earnings(
+    contract_id: str | None,
+    payee_id: str | None,
+    limit: int | None,
+    cursor: str | None,
+    is_all: bool,
+    is_json: bool,
+) -> None:
+    """Show what each payment of the contract ID earned, or what payees earned in all."""
     if contract_id is not None and payee_id is not None:
         raise click.UsageError("give either an ID or --payee-id")
-    is_one = contract_id is not None
-    path = _path(contract_id, "earnings") if contract_id is not None else "/v1/earnings"
-    with api_client() as api:
-        answer = api.get(path, given({"payeeId": payee_id}))
+    size = limit or (PAGE_SIZE_MAX if is_all else None)
+    query = given({"payeeId": payee_id, "limit": size, "cursor": cursor})
+    title, column, member, path = ("Payee", "payeeId", "data", "/v1/earnings")
+    if contract_id is not None:
+        path = _path(contract_id, "earnings")
+        title, column, member = ("Payment", "paymentId", "payments")
+    answer = read_list(path, query, is_all=is_all, member=member)
     if is_json:
         show_json(answer)
-    elif is_one:
-        _show_earned("Payment", "paymentId", read(answer)["payments"])
     else:
-        _show_earned("Payee", "payeeId", read(answer)["data"])
+        page = read(answer)
+        _show_earned(title, column, page[member])
+        tell_of_more(page)
 
 
 def _path(contract_id: str, *parts: str) -> str:

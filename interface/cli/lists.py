@@ -26,8 +26,8 @@ def read(answer: bytes) -> Any:
         raise CommandFailed("the answer is no JSON: does PAYSAGA_URL name PaySaga?") from None
 
 
-def all_pages(api: Client, path: str, query: dict[str, Any]) -> bytes:
-    """A whole list as one page.
+def all_pages(api: Client, path: str, query: dict[str, Any], member: str) -> bytes:
+    """A whole list as one page; `member` of each page holds what it lists.
 
     Raises:
         CommandFailed: nobody answers, or there are more than `PAGES_MAX` pages.
@@ -35,21 +35,21 @@ def all_pages(api: Client, path: str, query: dict[str, Any]) -> bytes:
     found: list[Any] = []
     for _ in range(PAGES_MAX):
         page = read(api.get(path, query))
-        found += page["data"]
+        found += page[member]
         if not page["nextCursor"]:
-            return write_json({"data": found, "nextCursor": None})
+            return write_json({**page, member: found})
         query = {**query, "cursor": page["nextCursor"]}
     raise CommandFailed(f"there are more than {PAGES_MAX} pages: use filters")
 
 
-def read_list(path: str, query: dict[str, Any], *, is_all: bool) -> bytes:
+def read_list(path: str, query: dict[str, Any], *, is_all: bool, member: str = "data") -> bytes:
     """A page of a list, or all of them as one.
 
     Raises:
         CommandFailed: see `all_pages`.
     """
     with api_client() as api:
-        return all_pages(api, path, query) if is_all else api.get(path, query)
+        return all_pages(api, path, query, member) if is_all else api.get(path, query)
 
 
 def tell_of_more(page: Any) -> None:

@@ -23,6 +23,7 @@ Exact = Annotated[
 ]
 """A JSON number; no float is involved in writing it."""
 Id = Annotated[str, Field(json_schema_extra={"format": "uuid"})]
+NextCursor = Annotated[str | None, Field(description="For the next page; null on the last.")]
 
 
 class Answer(BaseModel):
@@ -249,7 +250,7 @@ class Page(Answer, Generic[Item]):
     """A page of a list."""
 
     data: list[Item]
-    next_cursor: Annotated[str | None, Field(description="For the next page; null on the last.")]
+    next_cursor: NextCursor
 
 
 class PaymentList(Page[PaymentAnswer]):

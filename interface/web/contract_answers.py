@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from domain.contract import ContractStatus, InstalmentStatus
-from interface.web.answers import Answer, ClientAnswer, Exact, Id, Page, Redirect
+from interface.web.answers import Answer, ClientAnswer, Exact, Id, NextCursor, Page, Redirect
 
 
 class PayeeAnswer(Answer):
@@ -23,7 +23,7 @@ class InstalmentAnswer(Answer):
     due_on: date
     amount: Exact
     status: InstalmentStatus
-    overdue: bool
+    overdue: Annotated[bool, Field(description="Its day has passed: nobody has paid.")]
     payment_id: Id | None
     next_action: Redirect | None
 
@@ -74,8 +74,9 @@ class ContractEarnings(Answer):
 
     contract_id: str
     payee: PayeeAnswer
-    totals: list[Earned]
-    payments: list[EarnedByPayment]
+    totals: Annotated[list[Earned], Field(description="Of all payments, per currency.")]
+    payments: Annotated[list[EarnedByPayment], Field(description="A page of them, by id.")]
+    next_cursor: NextCursor
 
 
 class ContractList(Page[ContractAnswer]):
@@ -83,4 +84,4 @@ class ContractList(Page[ContractAnswer]):
 
 
 class EarningsList(Page[EarnedByPayee]):
-    """What payees earned."""
+    """What payees earned, by their ids and currencies."""

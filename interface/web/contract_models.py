@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
 from interface.web.models import (
+    CURSOR,
     Amount,
     ClientModel,
     Currency,
@@ -21,6 +22,8 @@ from interface.web.models import (
 )
 
 INSTALMENTS_MAX = 120
+PAYEE_CURSOR_LENGTH_MAX = 2048
+"""A place among payees is named by the id of one: 255 characters of up to 4 bytes, in base64."""
 CONTRACT_ID = "^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
 
 FULL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -101,7 +104,8 @@ class ContractListQuery(PageQuery):
     payee_id: SearchText | None = Field(None, description="Only of this payee.")
 
 
-class EarningsQuery(Model):
+class EarningsQuery(PageQuery):
     """Whose earnings; without a filter everybody's."""
 
+    cursor: str | None = Field(None, max_length=PAYEE_CURSOR_LENGTH_MAX, description=CURSOR)
     payee_id: SearchText | None = Field(None, description="Only of this payee.")

@@ -16,7 +16,7 @@ from application.envelope import timestamp
 from application.vault import opened
 from domain.contract import Contract, Instalment, InstalmentStatus, Payee, Terms
 from domain.keyed_request import current_command
-from domain.money import money
+from domain.money import InvalidAmount, money
 from domain.payment import Payment
 from interface.settings import Role
 from interface.web.context import web
@@ -35,14 +35,12 @@ from interface.web.contract_models import (
     InstalmentPath,
 )
 from interface.web.documents import json_response, list_document, next_action_document
-from interface.web.models import NoMembers
+from interface.web.models import NoMembers, PageQuery
 from interface.web.operation_ids import by_view
-from interface.web.pages import page_of
-from interface.web.problems import Problem
+from interface.web.pages import ordered_page, page_of
+from interface.web.problems import Problem, listed
 from interface.web.requests import needs
-
-EARNINGS_MAX = 1000
-"""The most payments, or payees, that one answer about earnings lists."""
+from system.persistence.contract_queries import PayeePlace
 
 contracts = APIBlueprint(
     "contracts",
@@ -75,10 +73,23 @@ def _new(body: CreateContract) -> NewContract:
         currency=body.currency,
         payee=Payee(body.payee.id, body.payee.name),
         platform_fee_percent=body.platform_fee_percent,
-        instalments=[Terms(i.due_on, money(i.amount, body.currency)) for i in body.instalments],
+        instalments=_terms(body),
         client=body.client_info.to_domain() if body.client_info else None,
         callback_url=body.callback_url,
     )
+
+
+def _terms(body: CreateContract) -> list[Terms]:
+    terms, errors = [], []
+    for number, each in enumerate(body.instalments):
+        try:
+            terms.append(Terms(each.due_on, money(each.amount, body.currency)))
+        except InvalidAmount as error:
+            pointer = f"/instalments/{number}/amount"
+            errors.append({"pointer": pointer, "detail": str(error)})
+    if errors:
+        raise Problem(InvalidAmount.code, listed(errors), errors=errors)
+    return terms
 
 
 @contracts.get("/contracts", responses={200: ContractList})
@@ -129,18 +140,22 @@ def ask_for_instalment_again(path: InstalmentPath, body: NoMembers) -> Response:
 
 @contracts.get("/contracts/<string:contract_id>/earnings", responses={200: ContractEarnings})
 @needs(Role.READ)
-def get_contract_earnings(path: ContractPath) -> Response:
-    """Show what a contract earned: in all, and from each of its payments"""
+def get_contract_earnings(path: ContractPath, query: PageQuery) -> Response:
+    """Show what a contract earned: in all, and page by page from each of its payments"""
     contract = _contract(path.contract_id)
     queries = web().contract_queries
-    payments = queries.earned_by_payment(contract.contract_id, EARNINGS_MAX)
-    totals = queries.earned_by_payee(contract.contract_id, None, EARNINGS_MAX)
+    find = partial(queries.earned_by_payment, contract.contract_id)
+    page = ordered_page(query, find, UUID, lambda row: str(row["payment_id"]))
+    totals = queries.earned_by_contract(contract.contract_id)
     return json_response(
         {
             "contractId": contract.contract_id,
             "payee": asdict(contract.payee),
             "totals": [_earned(row) for row in totals],
-            "payments": [{"paymentId": str(row["payment_id"]), **_earned(row)} for row in payments],
+            "payments": [
+                {"paymentId": str(row["payment_id"]), **_earned(row)} for row in page.rows
+            ],
+            "nextCursor": page.next_cursor,
         }
     )
 
@@ -148,12 +163,25 @@ def get_contract_earnings(path: ContractPath) -> Response:
 @contracts.get("/earnings", responses={200: EarningsList})
 @needs(Role.READ)
 def list_earnings(query: EarningsQuery) -> Response:
-    """List what payees earned, in all and per currency"""
-    rows = web().contract_queries.earned_by_payee(None, query.payee_id, EARNINGS_MAX)
+    """List what payees earned, in all and per currency, by payee and currency"""
+    find = partial(web().contract_queries.earned_by_payee, payee_id=query.payee_id)
+    page = ordered_page(query, find, _payee_place, _payee_place_text)
     documents = [
-        {"payeeId": row["payee_id"], "payments": row["payments"], **_earned(row)} for row in rows
+        {"payeeId": row["payee_id"], "payments": row["payments"], **_earned(row)}
+        for row in page.rows
     ]
-    return json_response(list_document(documents, None))
+    return json_response(list_document(documents, page.next_cursor))
+
+
+def _payee_place_text(row: Mapping[str, Any]) -> str:
+    return f"{row['currency']}|{row['payee_id']}"
+
+
+def _payee_place(text: str) -> PayeePlace:
+    currency, _, payee_id = text.partition("|")
+    if not payee_id or "\0" in text:
+        raise ValueError("no place among payees")
+    return PayeePlace(payee_id, currency)
 
 
 def _earned(row: Mapping[str, Any]) -> dict[str, Any]:

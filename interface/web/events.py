@@ -71,7 +71,9 @@ def list_events(query: FeedQuery) -> Response:
 
 def _wanted(query: StreamQuery) -> EntryFilter:
     return EntryFilter(
-        type=query.type, aggregate_id=query.aggregate_id, correlation_id=query.correlation_id
+        type=query.type.value if query.type else None,
+        aggregate_id=query.aggregate_id,
+        correlation_id=query.correlation_id,
     )
 
 

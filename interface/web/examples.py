@@ -183,6 +183,7 @@ EARNINGS: Example = {
     "payee": {"id": "owner-17", "name": "Nour Estates"},
     "totals": [EARNED],
     "payments": [{"paymentId": PAYMENT_ID, **EARNED}],
+    "nextCursor": None,
 }
 WEBHOOK_ROW: Example = {
     "webhookId": WEBHOOK_ID,

@@ -22,6 +22,7 @@ from pydantic.alias_generators import to_camel
 
 from domain.client import Address, ClientInfo
 from domain.confirmation import ConfirmationStatus
+from domain.event import PaymentEventType
 from domain.payment_terms import PaymentStatus
 from domain.saga_steps import SagaStatus
 from domain.webhook import WebhookStatus
@@ -309,7 +310,9 @@ class StreamQuery(Model):
     """Which events, and behind which position."""
 
     after: int | None = Field(None, ge=0, le=VERSION_MAX, description="A position.")
-    type: SearchText | None = Field(None, description="A public type, such as payment.completed.")
+    type: PaymentEventType | None = Field(
+        None, description="A public type, such as payment.completed."
+    )
     aggregate_id: UUID | None = Field(
         None, description="Only of this payment, saga, or whatever else has events."
     )
@@ -351,7 +354,7 @@ class ListQuery(PageQuery):
 
     status: PaymentStatus | None = Field(None, description="Only with this status.")
     contract_id: SearchText | None = Field(None, description="Only of this contract.")
-    currency: SearchText | None = Field(None, description="Only in this currency.")
+    currency: Currency | None = Field(None, description="Only in this currency.")
     transaction_ref: SearchText | None = Field(None, description=WITH_REF)
     created_from: Time | None = Field(None, description="Only created then or later.")
     created_to: Time | None = Field(None, description="Only created then or before.")

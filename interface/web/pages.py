@@ -1,10 +1,10 @@
-"""Pages of the lists that show what is newest first: where one begins, and where the next does."""
+"""Pages of the lists that are read from views: where one begins, and where the next does."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from application.envelope import timestamp
@@ -13,6 +13,7 @@ from interface.web.problems import invalid
 from system.persistence.payment_queries import Place
 
 Row = Mapping[str, Any]
+P = TypeVar("P")
 
 
 @dataclass(frozen=True)
@@ -26,29 +27,46 @@ class RowPage:
 def page_of(
     query: PageQuery, find: Callable[[int, Place | None], Sequence[Row]], by: tuple[str, str]
 ) -> RowPage:
-    """The page of a list that was asked for. `find` reads so many rows after a place in the order
-    of the two columns `by`, a time and an id. One row more than shown is read: it tells whether
-    there is another page.
+    """The page that was asked for of a list with the newest first. `find` reads so many rows after
+    a place in the order of the two columns `by`, a time and an id.
 
     Raises:
         Problem: the cursor is not one that we gave out.
     """
-    rows = find(query.limit + 1, _place_of(query.cursor) if query.cursor else None)
+    moment, row_id = by
+    return ordered_page(
+        query, find, _place_of, lambda row: f"{timestamp(row[moment])}|{row[row_id]}"
+    )
+
+
+def ordered_page(
+    query: PageQuery,
+    find: Callable[[int, P | None], Sequence[Row]],
+    place_of: Callable[[str], P],
+    text_of: Callable[[Row], str],
+) -> RowPage:
+    """The page of a list in any order. `text_of` writes the place of a row in that order, and
+    `place_of` reads it again, with a ValueError when it is none. One row more than shown is read:
+    it tells whether there is another page.
+
+    Raises:
+        Problem: the cursor is not one that we gave out.
+    """
+    after = _read(query.cursor, place_of) if query.cursor else None
+    rows = find(query.limit + 1, after)
     page = rows[: query.limit]
     if len(rows) <= query.limit:
         return RowPage(page, None)
-    moment, row_id = (page[-1][column] for column in by)
-    return RowPage(page, _cursor_of(moment, row_id))
+    return RowPage(page, base64.urlsafe_b64encode(text_of(page[-1]).encode()).decode())
 
 
-def _cursor_of(moment: datetime, row_id: UUID) -> str:
-    place = f"{timestamp(moment)}|{row_id}"
-    return base64.urlsafe_b64encode(place.encode()).decode()
-
-
-def _place_of(cursor: str) -> Place:
+def _read(cursor: str, place_of: Callable[[str], P]) -> P:
     try:
-        moment, _, row_id = base64.urlsafe_b64decode(cursor).decode().partition("|")
-        return Place(datetime.fromisoformat(moment), UUID(row_id))
+        return place_of(base64.urlsafe_b64decode(cursor).decode())
     except ValueError:
         raise invalid("/cursor", "send the nextCursor of an earlier answer as it came") from None
+
+
+def _place_of(text: str) -> Place:
+    moment, _, row_id = text.partition("|")
+    return Place(datetime.fromisoformat(moment), UUID(row_id))

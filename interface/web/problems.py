@@ -1,5 +1,6 @@
 """Every error that the API can answer with, as problem documents (RFC 9457, contract 3)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,14 @@ LISTED = frozenset({"payments", "confirmations"})
 """What is found by an id and listed under the same path."""
 
 REFUSED = Kind(409, "The command was refused")
-POINTERS = {"invalid_amount": "/amount", "invalid_currency": "/currency"}
+POINTERS = {
+    "invalid_amount": "/amount",
+    "invalid_currency": "/currency",
+    "capture_exceeds_authorized": "/amount",
+    "refund_exceeds_captured": "/amount",
+}
+MEMBER_NAME = "[key]"
+"""What pydantic adds to the place of a member whose name is wrong, and not its value."""
 HTTP_CODES = {
     400: "bad_request",
     404: "not_found",
@@ -136,13 +144,19 @@ def validation_problem(error: ValidationError) -> Response:
     """422 with one entry per field that is wrong."""
     errors = [
         {
-            "pointer": "".join(f"/{escaped(part)}" for part in details["loc"]),
+            "pointer": "".join(
+                f"/{escaped(part)}" for part in details["loc"] if part != MEMBER_NAME
+            ),
             "detail": details["msg"].removeprefix("Value error, "),
         }
         for details in error.errors(include_url=False, include_input=False)
     ]
-    listed = "; ".join(f"{entry['pointer'] or '/'}: {entry['detail']}" for entry in errors[:3])
-    return problem_response("validation_error", listed, errors=errors)
+    return problem_response("validation_error", listed(errors), errors=errors)
+
+
+def listed(errors: Sequence[Mapping[str, str]]) -> str:
+    """The first three errors of fields in one line."""
+    return "; ".join(f"{entry['pointer'] or '/'}: {entry['detail']}" for entry in errors[:3])
 
 
 def escaped(part: int | str) -> str:

@@ -9,6 +9,8 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import camel_case
+from application.rows import RowChange
+from domain.keyed_request import current_command
 from interface.settings import Role
 from interface.web.answers import RebuildAnswer
 from interface.web.context import web
@@ -37,17 +39,29 @@ def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     """Make a read model anew from the events while the service runs
 
     The answer does not wait: look at the rebuild to see how far it is. One that was interrupted,
-    say because this process ended, goes on when it is asked for again.
+    say because this process ended, goes on when it is asked for again (with a new key).
     """
-    state = _state(path.name)
-    if state["isRunning"]:
-        raise Problem("rebuild_under_way", f"a rebuild of {path.name} is under way: wait for it")
+    rebuilds_to_run: list[Rebuild] = []
+
+    def accept() -> list[RowChange]:
+        rebuilds_to_run[:] = [_rebuild_of(path.name)]
+        return []
+
+    web().applications.operations.change_rows(accept)
+    command = current_command()
+    if command is not None and command.is_replay:
+        return json_response(_state(path.name), 202)
+    threading.Thread(target=_run, args=rebuilds_to_run, name="rebuild", daemon=True).start()
+    return json_response({**_state(path.name), "isRunning": True}, 202)
+
+
+def _rebuild_of(name: str) -> Rebuild:
+    if _state(name)["isRunning"]:
+        raise Problem("rebuild_under_way", f"a rebuild of {name} is under way: wait for it")
     try:
-        rebuild = Rebuild(web().persistence, web().applications, path.name)
+        return Rebuild(web().persistence, web().applications, name)
     except RebuildRefused as refusal:
         raise Problem("refused", str(refusal)) from None
-    threading.Thread(target=_run, args=(rebuild,), name="rebuild", daemon=True).start()
-    return json_response({**state, "isRunning": True}, 202)
 
 
 @rebuilds.get("/<name>/rebuild", responses={200: RebuildAnswer})

@@ -1,7 +1,7 @@
 """What is read from every request: who asks, with which correlation, key and body."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from datetime import date
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal
@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import structlog
-from flask import Request, current_app, g, request
+from flask import Request, current_app, g, request, url_for
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import RequestEntityTooLarge
 
@@ -41,6 +41,7 @@ JSON_DEPTH_MAX = 16
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 """Characters that PostgreSQL's text cannot hold."""
 UNKNOWN = "Extra inputs are not permitted"
+REPEATED = "Send it once"
 
 
 class JsonRequest(Request):
@@ -164,7 +165,7 @@ def begin() -> None:
         with acting(_event_context()):
             g.api_key = authenticate(role)
         _limit_rate(g.api_key)
-        _refuse_unknown_query()
+        _check_query()
     g.command = _keyed_command() if g.api_key else None
     g.context = ExitStack()
     g.context.enter_context(acting(_event_context()))
@@ -183,17 +184,23 @@ def _told(header: str) -> str:
     return "" if request.blueprint in OPEN_TO_STRANGERS else request.headers.get(header, "")
 
 
-def _refuse_unknown_query() -> None:
-    """Where a view takes no query string: those that do check it themselves.
+def _check_query() -> None:
+    """What the view's own model of the query string does not see: that there is none, and that a
+    parameter came twice, of which only the first would count.
 
     Raises:
-        Problem: something was sent in one.
+        Problem: something was sent where nothing is taken, or was sent twice.
     """
     if request.args and "query" not in _hints():
-        said = [
-            {"pointer": f"/{escaped(storable(name))}", "detail": UNKNOWN} for name in request.args
-        ]
-        raise Problem("validation_error", "this call takes no query string", errors=said)
+        raise _wrong_query("this call takes no query string", request.args, UNKNOWN)
+    repeated = [name for name, values in request.args.lists() if len(values) > 1]
+    if repeated:
+        raise _wrong_query("a parameter was sent more than once", repeated, REPEATED)
+
+
+def _wrong_query(said: str, names: Iterable[str], detail: str) -> Problem:
+    errors = [{"pointer": f"/{escaped(storable(name))}", "detail": detail} for name in names]
+    return Problem("validation_error", said, errors=errors)
 
 
 def _limit_rate(key: KnownKey) -> None:
@@ -289,8 +296,13 @@ def _keyed_command() -> KeyedCommand | None:
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem("invalid_idempotency_key", "send 1 to 255 printable ASCII characters")
-    derived = _keyed_digest(f"{g.api_key.name}\n{request.path}\n{key}".encode())
+    derived = _keyed_digest(f"{g.api_key.name}\n{_canonical_path()}\n{key}".encode())
     return KeyedCommand(UUID(bytes=derived[:16], version=5), body_fingerprint)
+
+
+def _canonical_path() -> str:
+    """The path as we would write it: ids may come in capitals, and are the same ids."""
+    return url_for(request.endpoint or "", **request.view_args or {})
 
 
 def body_fingerprint() -> str:

@@ -1,7 +1,9 @@
 """Reads the list of contracts and the ledger of earnings from their views."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from psycopg.sql import SQL
 
@@ -20,6 +22,20 @@ EARNED = SQL(
     "count(DISTINCT payment_id) AS payments FROM view_earnings WHERE {1} "
     "GROUP BY {0} ORDER BY {0} LIMIT %(limit)s"
 )
+OF_CONTRACT = SQL("contract_id = %(contract_id)s")
+BY_PAYMENT = SQL("payment_id, currency")
+BY_PAYEE = SQL("payee_id, currency")
+BY_CURRENCY = SQL("currency")
+CURRENCIES_MAX = 26**3
+"""More than there can be: an ISO 4217 code has three letters."""
+
+
+@dataclass(frozen=True)
+class PayeePlace:
+    """A place in the list of what payees earned: after what this one earned in this currency."""
+
+    payee_id: str
+    currency: str
 
 
 class ContractQueries:
@@ -44,24 +60,38 @@ class ContractQueries:
             return connection.execute(query, parameters).fetchall()
 
     @reconnecting
-    def earned_by_payment(self, contract_id: str, limit: int) -> Sequence[Row]:
-        """What each payment of a contract brought, up to `limit` of them."""
-        query = EARNED.format(SQL("payment_id, currency"), SQL("contract_id = %(contract_id)s"))
+    def earned_by_payment(self, contract_id: str, limit: int, after: UUID | None) -> Sequence[Row]:
+        """What up to `limit` payments of a contract brought, by payment id, after a payment."""
+        conditions = [OF_CONTRACT]
+        parameters: Row = {"contract_id": contract_id, "limit": limit}
+        if after is not None:
+            conditions.append(SQL("payment_id > %(after)s"))
+            parameters["after"] = after
+        query = EARNED.format(BY_PAYMENT, SQL(" AND ").join(conditions))
         with self._persistence.connection() as connection:
-            parameters = {"contract_id": contract_id, "limit": limit}
+            return connection.execute(query, parameters).fetchall()
+
+    @reconnecting
+    def earned_by_contract(self, contract_id: str) -> Sequence[Row]:
+        """What all payments of a contract brought: one row per currency."""
+        query = EARNED.format(BY_CURRENCY, OF_CONTRACT)
+        parameters = {"contract_id": contract_id, "limit": CURRENCIES_MAX}
+        with self._persistence.connection() as connection:
             return connection.execute(query, parameters).fetchall()
 
     @reconnecting
     def earned_by_payee(
-        self, contract_id: str | None, payee_id: str | None, limit: int
+        self, limit: int, after: PayeePlace | None, payee_id: str | None
     ) -> Sequence[Row]:
-        """Totals per payee and currency, of one contract or one payee where that is asked for."""
+        """Up to `limit` totals, by payee and currency, after a place in the list."""
         conditions = [SQL("true")]
-        if contract_id is not None:
-            conditions.append(SQL("contract_id = %(contract_id)s"))
+        parameters: Row = {"limit": limit}
         if payee_id is not None:
             conditions.append(SQL("payee_id = %(payee_id)s"))
-        query = EARNED.format(SQL("payee_id, currency"), SQL(" AND ").join(conditions))
-        parameters = {"contract_id": contract_id, "payee_id": payee_id, "limit": limit}
+            parameters["payee_id"] = payee_id
+        if after is not None:
+            conditions.append(SQL("(payee_id, currency) > (%(after_id)s, %(after_currency)s)"))
+            parameters |= {"after_id": after.payee_id, "after_currency": after.currency}
+        query = EARNED.format(BY_PAYEE, SQL(" AND ").join(conditions))
         with self._persistence.connection() as connection:
             return connection.execute(query, parameters).fetchall()

@@ -268,7 +268,7 @@ EARNINGS_VIEW = Table(
         "net": "numeric NOT NULL",
         "calculated_at": "timestamptz NOT NULL",
     },
-    indexes=("(contract_id, calculated_at)", "(payee_id, currency)"),
+    indexes=("(contract_id, payment_id)", "(payee_id, currency)"),
 )
 
 EVENT_COUNTS = Table(

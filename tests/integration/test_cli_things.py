@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from click.testing import Result
 
@@ -19,6 +21,7 @@ from interface.cli.contracts import contracts
 from interface.cli.events import events
 from interface.cli.sagas import sagas
 from tests.e2e.house import SECRETS, Api, House, house_on, until
+from tests.generated_rows import fill_earnings
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.test_web_events import feed_end
 
@@ -103,6 +106,32 @@ def test_an_instalment_is_asked_for_again_paid_and_earned(
     assert f"{second}  SAR       99.50  2.49  97.01" in shown
     everybody = said("contracts", "earnings", "--payee-id", "p-1", env=env)
     assert "p-1" in everybody
+
+
+def test_earnings_are_shown_page_by_page_or_all(home: House, env: dict[str, str]) -> None:
+    id, payee = agreed(env)["contractId"], f"payee-{uuid4()}"
+    payments = sorted(uuid4() for _ in range(3))
+    currencies = ("AED", "KWD", "SAR")
+    with psycopg.connect(home.settings.conninfo) as connection:
+        earned = [
+            (payment, payee, code) for payment, code in zip(payments, currencies, strict=True)
+        ]
+        fill_earnings(connection, id, earned)
+    for command, member, shown in (
+        (("contracts", "earnings", id), "payments", payments),
+        (("contracts", "earnings", "--payee-id", payee), "data", currencies),
+    ):
+        first = run(*command, "--limit", "2", env=env)
+        assert [str(each) in first.stdout for each in shown] == [True, True, False]
+        [cursor] = re.findall("add --cursor ([^ ]+) or --all", first.stderr)
+        rest = run(*command, "--limit", "2", "--cursor", cursor, env=env)
+        assert [str(each) in rest.stdout for each in shown] == [False, False, True]
+        assert "There are more" not in rest.stderr
+        everything = printed(*command, "--all", "--limit", "1", env=env)
+        assert [each["currency"] for each in everything[member]] == list(currencies)
+        assert everything["nextCursor"] is None
+    one = printed("contracts", "earnings", id, "--limit", "1", env=env)
+    assert [each["currency"] for each in one["totals"]] == list(currencies)
 
 
 def test_what_is_wrong_with_a_contract_is_told_by_field(env: dict[str, str]) -> None:

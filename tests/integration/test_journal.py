@@ -17,7 +17,7 @@ from system.parking import ParkedEvent, SkipRefused, list_parked, retry_parked, 
 from system.persistence.tables import JOURNAL
 from system.projections.journal import Journal
 from tests.integration.journal_kit import Books, books, entry_in
-from tests.integration.production_kit import node, until
+from tests.integration.production_kit import applications_on, node, until
 
 MIDDLE = 5
 """An entry with others before and behind it."""
@@ -296,6 +296,20 @@ def test_a_journal_made_to_forget_is_found_by_a_head_kept_elsewhere(kept: Books)
     kept.query("DELETE FROM journal_tracking")
     assert kept.verify().is_ok
     assert named(kept, expected=head) == (1, Damage.CUT_OFF)
+
+
+def test_a_cut_behind_which_a_new_worker_has_written_on_is_found_by_a_head_kept_elsewhere(
+    kept: Books,
+) -> None:
+    head = kept.head()
+    kept.query("DELETE FROM journal WHERE position > %s", head.position - 3)
+    restarted = Books(kept.persistence, applications_on(kept.persistence))
+    while restarted.head().position < head.position:
+        restarted.create_payment()
+        restarted.follow()
+    position, damage = named(restarted, expected=head)
+    assert damage is Damage.CUT_OFF
+    assert head.position - 3 < position <= head.position
 
 
 def test_a_head_that_never_was_is_refused(kept: Books) -> None:

@@ -140,6 +140,11 @@ def test_an_instalment_of_an_earlier_day_that_is_not_paid_is_overdue(api: Api) -
     assert shown(api, contract["contractId"])["instalments"][0]["overdue"] is True
 
 
+def test_an_instalment_is_overdue_before_a_worker_has_seen_it(api: Api) -> None:
+    [instalment] = agreed(api, instalments=[{"dueOn": "2020-02-29", "amount": 10}])["instalments"]
+    assert (instalment["status"], instalment["overdue"]) == ("scheduled", True)
+
+
 def test_a_repeated_request_is_the_same_contract(api: Api) -> None:
     key, body = str(uuid4()), request_for()
     answers = [
@@ -230,7 +235,7 @@ def test_contracts_are_listed_newest_first_page_by_page(api: Api) -> None:
         ({"platformFeePercent": "2.55555"}, "/platformFeePercent"),
         ({"contractId": "a/b"}, "/contractId"),
         ({"payee": {"id": "p"}}, "/payee/name"),
-        ({"instalments": [{"dueOn": "2026-01-01", "amount": "1.001"}]}, "/amount"),
+        ({"instalments": [{"dueOn": "2026-01-01", "amount": "1.001"}]}, "/instalments/0/amount"),
         ({"currency": "XXX"}, "/currency"),
         ({"surprise": 1}, "/surprise"),
     ],
@@ -241,6 +246,19 @@ def test_a_wrong_request_is_told_what_is_wrong(
     answer = agree(api, **changes)
     assert answer.status_code == 422, answer.text
     assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+def test_each_instalment_that_cannot_be_paid_is_named(api: Api) -> None:
+    amounts = ("100", "0", "-1", "1.001", "9999999999.995", "10000000000")
+    terms = [{"dueOn": day(30), "amount": amount} for amount in amounts]
+    answer = agree(api, instalments=terms)
+    problem = answer.json()
+    assert (answer.status_code, problem["code"]) == (422, "invalid_amount")
+    wrong = {error["pointer"]: error["detail"] for error in problem["errors"]}
+    assert list(wrong) == [f"/instalments/{number}/amount" for number in range(1, len(amounts))]
+    assert "SAR has 2 decimals" in wrong["/instalments/3/amount"]
+    assert "at most 9999999999.99" in wrong["/instalments/5/amount"]
+    assert problem["detail"].startswith("/instalments/1/amount: the amount must be above 0")
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def test_one_event_is_shown_by_its_id(api: Api, payment: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "after=-1", "after=x", "aggregateId=x", "typ=a"]
+    "query",
+    ["limit=0", "limit=101", "after=-1", "after=x", "aggregateId=x", "typ=a", "type=payment.done"],
 )
 def test_a_wrong_query_is_refused(api: Api, query: str) -> None:
     answer = api.request("GET", f"/v1/events?{query}")

@@ -184,6 +184,7 @@ def test_one_key_may_be_used_for_refunds_of_two_payments(api: Api, customer: Cus
 
 def test_more_than_was_captured_is_not_refunded(api: Api, paid: str) -> None:
     problem = problem_of(api.refund(paid, amount="149.51"), 422, "refund_exceeds_captured")
+    assert [error["pointer"] for error in problem["errors"]] == ["/amount"]
     assert "149.50" in problem["detail"]
     api.refunded(paid, amount=100)
     problem = problem_of(api.refund(paid, amount="49.51"), 422, "refund_exceeds_captured")

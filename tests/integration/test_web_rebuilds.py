@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import requests
 
 from system.rebuild import REBUILD_SPACE
 from tests.e2e.house import SECRETS, Api, House, house_on, until
@@ -46,6 +47,34 @@ def test_a_second_rebuild_at_the_same_time_is_refused(home: House) -> None:
         answer = home.api.request("POST", PATH)
         assert (answer.status_code, answer.json()["code"]) == (409, "rebuild_under_way")
     assert until(lambda: home.api.get(PATH).json()["isRunning"] is False)
+
+
+def test_a_repeated_request_starts_no_second_rebuild(home: House) -> None:
+    def ask(key: str) -> requests.Response:
+        return home.api.request("POST", PATH, headers={"Idempotency-Key": key})
+
+    home.api.created()
+    started: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interface.web.rebuilds._run", lambda _: started.append("one"))
+        for _ in range(3):
+            assert ask("once").status_code == 202
+        assert ask("once").headers["Idempotent-Replayed"] == "true"
+        assert ask("again").headers.get("Idempotent-Replayed") is None
+    assert until(lambda: len(started) == 2)
+
+
+def test_a_rebuild_that_was_refused_may_be_asked_for_again_with_its_key(home: House) -> None:
+    def ask() -> requests.Response:
+        return home.api.request("POST", PATH, headers={"Idempotency-Key": "patient"})
+
+    with psycopg.connect(home.settings.conninfo, autocommit=True) as other:
+        other.execute("SELECT pg_advisory_lock(%s, hashtext('PaymentsView'))", (REBUILD_SPACE,))
+        assert ask().status_code == 409
+    until(lambda: home.api.get(PATH).json()["isRunning"] is False)
+    answer = ask()
+    assert (answer.status_code, answer.headers.get("Idempotent-Replayed")) == (202, None)
+    until(lambda: home.api.get(PATH).json()["isRunning"] is False)
 
 
 @pytest.mark.parametrize("name", ["Agenda", "Journal", "nothing"])

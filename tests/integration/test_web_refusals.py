@@ -84,6 +84,8 @@ def problem_of(answer: requests.Response, status: int, code: str) -> dict[str, A
         ({"metadata": {"a": 1}}, "/metadata/a"),
         ({"metadata": {"a": "x" * 501}}, "/metadata/a"),
         ({"metadata": {str(n): "x" for n in range(51)}}, "/metadata"),
+        ({"metadata": {"n" * 41: "v"}}, "/metadata/" + "n" * 41),
+        ({"metadata": {"": "x"}}, "/metadata/"),
         ({"amount": True}, "/amount"),
         ({"amount": None}, "/amount"),
         ({"amount": []}, "/amount"),
@@ -177,6 +179,10 @@ def test_a_capture_method_that_is_not_offered_is_refused(api: Api, method: Any) 
         b'{"metadata":' + b"[" * 900 + b"]" * 900 + b"}",
         b'{"metadata":' + b'{"a":' * 17 + b"1" + b"}" * 17 + b"}",
         b'{"amount":' + b"9" * 5000 + b"}",
+        b'{"amount":1e99999999999999999999,"currency":"SAR","description":"Tea"}',
+        b'{"amount":0e-99999999999999999999}',
+        b'{"description":1e99999999999999999999}',
+        b'{"nobodyKnows":[1e99999999999999999999]}',
     ],
 )
 def test_a_body_that_is_no_json_is_refused(api: Api, body: bytes) -> None:
@@ -185,6 +191,14 @@ def test_a_body_that_is_no_json_is_refused(api: Api, body: bytes) -> None:
         problem_of(answer, 422, "validation_error")
     else:
         problem_of(answer, 400, "invalid_json")
+
+
+def test_a_number_that_is_too_long_is_refused_in_our_own_words(api: Api) -> None:
+    body = b'{"amount":' + b"9" * 5000 + b"}"
+    problem = problem_of(
+        api.request("POST", "/v1/payments", data=body, headers=JSON), 400, "invalid_json"
+    )
+    assert problem["detail"] == "the body is no JSON: a number has more than 1000 digits"
 
 
 @pytest.mark.parametrize("body", [b"[]", b"1", b"null", b"true", b'"text"'])
@@ -372,6 +386,25 @@ def test_a_method_that_is_not_offered_names_those_that_are(
 def test_a_query_that_a_call_does_not_take_is_refused(api: Api, method: str, path: str) -> None:
     problem = problem_of(api.request(method, f"{path}?asof=now&a/b"), 422, "validation_error")
     assert [error["pointer"] for error in problem["errors"]] == ["/asof", "/a~1b"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/v1/payments?status=completed&limit=2&status=failed", "/status"),
+        ("/v1/payments?limit=1&limit=1", "/limit"),
+        (f"/v1/payments/{NOBODY}?version=1&version=2", "/version"),
+    ],
+)
+def test_a_parameter_that_comes_twice_is_refused(api: Api, path: str, name: str) -> None:
+    problem = problem_of(api.request("GET", path), 422, "validation_error")
+    assert [error["pointer"] for error in problem["errors"]] == [name]
+
+
+@pytest.mark.parametrize("currency", ["sar", "SA", ""])
+def test_a_list_is_not_asked_for_what_is_no_currency(api: Api, currency: str) -> None:
+    problem = problem_of(api.get("/v1/payments", currency=currency), 422, "validation_error")
+    assert [error["pointer"] for error in problem["errors"]] == ["/currency"]
 
 
 @pytest.mark.parametrize("key", ["", '""', "x" * 256, "caf\xe9", "a\tb", "\x7f"])

@@ -80,6 +80,20 @@ def requests_recorded(home: House, log: str) -> int:
     return sum(event.event_type == "request.accepted" for event in home.events_of(log))
 
 
+def test_a_refund_repeated_with_the_ids_in_capitals_is_one_refund(
+    api: Api, customer: Customer, ask: Ask
+) -> None:
+    """Some libraries write the ids of RFC 9562 in capitals: the same ids."""
+    payment_id = paid(api, customer)
+    first = ask(f"/v1/payments/{payment_id}/refunds", {"amount": 10})
+    again = ask(f"/v1/payments/{payment_id.upper()}/refunds", {"amount": 10})
+    assert_new(first)
+    assert_replayed(again)
+    assert again.json()["refundId"] == first.json()["refundId"]
+    until(lambda: [each["status"] for each in api.payment(payment_id)["refunds"]] == ["succeeded"])
+    assert customer.books(payment_id)["net"] == "139.50"
+
+
 def test_a_repeated_cancellation_is_a_replay_and_another_one_a_misuse(api: Api, ask: Ask) -> None:
     payment_id = api.created()["paymentId"]
     first = ask(f"/v1/payments/{payment_id}/cancel", {"reason": "changed my mind"})

@@ -6,11 +6,15 @@ from typing import Any
 
 import pytest
 
-from domain.gateway_report import TransactionKind, TransactionStatus
+from domain.gateway_report import TransactionKind, TransactionStatus, cart_id_for
 from domain.money import money
+from domain.saga_steps import SagaStatus
+from domain.security_incident import SecurityIncident
 from system.projections.sagas_view import shown_status
 from system.testing import SystemUnderTest
 from tests.simulation import scenarios
+from tests.simulation.money_kit import DAY, MINUTE, assert_ended, follow, moves, sar
+from tests.simulation.saga_kit import opened, paid
 
 LIES: dict[str, dict[str, Any]] = {
     "too little": {"amount": money("1.00", "SAR")},
@@ -174,3 +178,144 @@ def test_each_refusal_has_its_own_end(
         assert payment.status == payment_status
         given = payment.failure.code if payment.failure else payment.cancellation_reason
         assert given == reason
+
+
+# Callbacks that follow another transaction, or refuse it
+
+
+def test_a_sale_that_follows_a_strange_transaction_is_not_believed(s: SystemUnderTest) -> None:
+    payment_id = opened(s)
+    sale = replace(
+        s.gateway.page_of(payment_id),
+        transaction_ref="TST7777",
+        previous_ref="TST6666",
+        status=TransactionStatus.AUTHORISED,
+        amount=sar("10.00"),
+    )
+
+    s.receive(sale)
+    s.run()
+
+    assert s.payment(payment_id).status == "processing"
+    [incident] = list(s.applications.operations.all())
+    assert isinstance(incident, SecurityIncident.Recorded)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"amount": sar("99.00")}, {"amount": money("10.00", "AED")}],
+    ids=["amount", "currency"],
+)
+def test_a_refusal_of_other_money_is_not_believed_but_asked_after(
+    s: SystemUnderTest, changes: dict[str, Any]
+) -> None:
+    payment_id = opened(s)
+    page = s.gateway.page_of(payment_id)
+    s.gateway.pay(payment_id, silently=True)
+
+    s.receive(replace(page, status=TransactionStatus.DECLINED, **changes))
+    s.run()
+
+    assert_ended(s, payment_id, "completed", "10.00")
+    assert [event["type"] for event in s.events()].count("security.event") == 1
+
+
+@pytest.mark.parametrize("kind", [TransactionKind.REFUND, TransactionKind.VOID])
+def test_a_refused_follow_up_does_not_fail_the_sale(
+    s: SystemUnderTest, kind: TransactionKind
+) -> None:
+    payment_id = opened(s)
+    page = s.gateway.page_of(payment_id)
+    refused = replace(page, kind=kind, status=TransactionStatus.DECLINED, amount=sar("10.00"))
+
+    s.receive(refused)
+    s.run()
+    assert s.payment(payment_id).status == "processing"
+
+    s.gateway.pay(payment_id)
+    s.run()
+    assert_ended(s, payment_id, "completed", "10.00")
+
+
+# Callbacks of refunds
+
+
+def test_a_wrong_amount_in_the_callback_of_a_refund_is_a_security_event(s: SystemUnderTest) -> None:
+    payment_id = paid(s)
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    [refund] = moves(s, TransactionKind.REFUND)
+
+    s.receive(replace(refund, amount=sar("9.00")))
+    s.run()
+
+    incidents = list(s.applications.operations.all())
+    assert [type(incident) for incident in incidents] == [SecurityIncident.Recorded]
+    assert s.payment(payment_id).amount_refunded == sar("4.00")
+
+
+def test_a_callback_of_another_kind_is_no_proof_that_a_refund_never_happened(
+    s: SystemUnderTest,
+) -> None:
+    payment_id = paid(s)
+    s.gateway.follow_up_status = TransactionStatus.PENDING
+    s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    page = s.gateway.page_of(payment_id)
+    cart_id = cart_id_for(payment_id, "r", 1)
+
+    for amount in ("1.00", "2.00", "4.00"):
+        s.receive(replace(page, cart_id=cart_id, amount=sar(amount)))
+        s.wait(5 * MINUTE)
+
+    refunds = moves(s, TransactionKind.REFUND)
+    assert len(refunds) == 1
+    assert len(list(s.applications.operations.all())) == 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": TransactionKind.SALE},
+        {"amount": sar("9.00")},
+        {"previous_ref": "TST6666"},
+    ],
+    ids=["type", "amount", "previous reference"],
+)
+def test_a_refusal_that_does_not_fit_a_refund_frees_nothing(
+    s: SystemUnderTest, changes: dict[str, Any]
+) -> None:
+    payment_id = paid(s)
+    s.gateway.follow_up_status = TransactionStatus.PENDING
+    refund_id = s.refund_payment(payment_id, sar("4.00"))
+    s.run()
+    [refund] = moves(s, TransactionKind.REFUND)
+
+    s.receive(replace(refund, status=TransactionStatus.DECLINED, **changes))
+    s.run()
+
+    assert s.payment(payment_id).refunds[refund_id].status == "pending"
+    s.gateway.decide(refund.transaction_ref, is_done=True)
+    s.run()
+    assert_ended(s, payment_id, "completed", "6.00")
+
+
+# Doubts that stay
+
+
+def test_what_is_parked_for_a_doubt_is_not_doubted_anew_each_day(s: SystemUnderTest) -> None:
+    payment_id = opened(s)
+    s.gateway.defer(payment_id)
+    s.run()
+    s.cancel_payment(payment_id)
+    s.run()
+    follow(s, s.gateway.page_of(payment_id), TransactionKind.SALE, sar("12.00"))
+
+    s.wait(10 * DAY)
+
+    assert s.saga(payment_id).status is SagaStatus.PARKED
+    assert len(list(s.applications.operations.all())) == 1
+    s.compensate(payment_id)
+    s.run()
+    assert s.saga(payment_id).status is SagaStatus.COMPENSATED
+    assert s.gateway.net_of(payment_id) == 0

@@ -111,12 +111,24 @@ def test_an_instalment_that_is_not_unpaid_cannot_be_asked_for_again() -> None:
 def test_an_instalment_is_overdue_the_day_after_its_day_until_it_is_paid() -> None:
     contract = agreed()
     contract.fall_due(1)
-    [first, second] = contract.instalments
+    [first, _] = contract.instalments
     assert not first.is_overdue(date(2026, 1, 1))
     assert first.is_overdue(date(2026, 1, 2))
-    assert not second.is_overdue(date(2026, 6, 1))
     contract.settle(first.payment_ids[0])
     assert not first.is_overdue(date(2026, 1, 2))
+
+
+def test_an_instalment_is_overdue_though_no_payment_was_started_for_it_yet() -> None:
+    [scheduled, _] = agreed().instalments
+    assert scheduled.status is InstalmentStatus.SCHEDULED
+    assert not scheduled.is_overdue(date(2026, 1, 1))
+    assert scheduled.is_overdue(date(2026, 1, 2))
+
+
+def test_an_instalment_that_was_called_off_is_not_overdue() -> None:
+    contract = agreed()
+    contract.cancel("moved out")
+    assert not any(each.is_overdue(date(2030, 1, 1)) for each in contract.instalments)
 
 
 def test_a_cancelled_contract_calls_off_what_is_open_and_asks_for_nothing_more() -> None:
