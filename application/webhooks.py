@@ -16,7 +16,7 @@ from domain.gateway_report import GatewayReport
 from domain.money import written
 from domain.payment import Payment
 from domain.sealed import Sealed
-from domain.webhook import UNKNOWN_PAYMENT, Webhook
+from domain.webhook import UNKNOWN_PAYMENT, UNREADABLE, Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
 
@@ -86,7 +86,7 @@ class Webhooks(EventLog[Webhook]):
             ip_address=ip_address,
         )
         if isinstance(said, Unreadable):
-            webhook.fail(f"unreadable: {said.reason}")
+            webhook.fail(f"{UNREADABLE}: {said.reason}")
         elif payment is None:
             webhook.fail(UNKNOWN_PAYMENT)
         return webhook

@@ -12,6 +12,9 @@ from domain.sealed import Sealed
 UNKNOWN_PAYMENT = "unknown_payment"
 """Why a webhook has failed whose payment is not known; it may be matched later."""
 
+UNREADABLE = "unreadable"
+"""Why a webhook has failed that says nothing to rely on; what is wrong follows after a colon."""
+
 TIMES_SEEN_MAX = 100
 """How often a webhook is seen at most: of more repetitions nothing is recorded."""
 

@@ -4,6 +4,7 @@ Every request that changes something carries an Idempotency-Key, made up when no
 that it can be sent again after a broken connection and still happens once (contract 3).
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from uuid import UUID, uuid4
 
 import requests
+import urllib3.exceptions
 from requests.auth import AuthBase
 
 from interface.json_text import read_json, write_json
@@ -26,6 +28,7 @@ from interface.web.answers import (
     SagaAnswer,
 )
 from interface.web.journal_answers import EntryAnswer
+from interface.web.patterns import IDEMPOTENCY_KEY
 
 T = TypeVar("T", bound=Answer)
 PaymentId = UUID | str
@@ -45,13 +48,17 @@ DELAY_SECONDS_MAX = 10.0
 REPEATED_STATUSES = frozenset({429, 500, 502, 503, 504})
 PAGE_SIZE_MAX = 100
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+SECRET = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+BROKEN = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
+"""What a broken connection raises; urllib3's own come while an answer is read as it is."""
 
 
 @dataclass
 class ApiError(Exception):
     """The service refused or failed. `code` is stable (`http_error` where no problem document
-    came), `errors` says what is wrong with which field, `correlation_id` finds the request in
-    logs and events, and `retry_after_seconds` says when to ask again."""
+    came, such as a proxy's page, even with status 200), `errors` says what is wrong with which
+    field, `correlation_id` finds the request in logs and events, and `retry_after_seconds` says
+    when to ask again."""
 
     status: int
     code: str
@@ -89,6 +96,9 @@ class Client:
         secret: the secret of an API key.
         attempts_max: how often a request is sent at the most.
         sleep: waits so many seconds between two attempts.
+
+    Raises:
+        ValueError: the secret is empty, or cannot be sent; it is not shown.
     """
 
     def __init__(
@@ -99,6 +109,8 @@ class Client:
         attempts_max: int = ATTEMPTS_MAX,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        if not SECRET.fullmatch(secret):
+            raise ValueError("an API key is one line of printable ASCII characters")
         self.url = url.rstrip("/")
         self._attempts_max = attempts_max
         self._sleep = sleep
@@ -127,6 +139,7 @@ class Client:
 
         Raises:
             ApiError, ServiceUnreachable: see there; so for every method.
+            ValueError: see `checked_idempotency_key`; so for every method that takes one.
         """
         body = {"amount": amount, "currency": currency, "description": description, **fields}
         prefer = None if wait else "respond-async"
@@ -238,11 +251,11 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             ) as response:
-                if response.status_code != 200:
+                if response.status_code != 200 or not _is_stream(response):
                     body = response.raw.read(ANSWER_BYTES_MAX, decode_content=True)
                     raise _error_of(response, bytes(body))
                 yield from _messages(response.iter_lines(chunk_size=None))
-        except (requests.RequestException, OSError) as error:
+        except BROKEN as error:
             raise ServiceUnreachable(_why(self.url, error)) from None
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> bytes:
@@ -259,9 +272,10 @@ class Client:
     ) -> bytes:
         """Sends JSON, and again with the same Idempotency-Key while the outcome is open; returns
         the JSON of the answer as it came."""
+        key = str(uuid4()) if idempotency_key is None else checked_idempotency_key(idempotency_key)
         headers = {
             "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key or str(uuid4()),
+            "Idempotency-Key": key,
             **given({"Prefer": prefer}),
         }
         return self._send("POST", path, data=write_json(dict(body)), headers=headers)
@@ -288,11 +302,16 @@ class Client:
                 **arguments,
             ) as response:
                 body = bytes(response.raw.read(ANSWER_BYTES_MAX, decode_content=True))
-        except (requests.RequestException, OSError) as error:
+        except BROKEN as error:
             raise ServiceUnreachable(_why(self.url, error)) from None
-        if not 200 <= response.status_code < 300:
+        if not 200 <= response.status_code < 300 or not _is_json(body):
             raise _error_of(response, body)
         return body
+
+
+def _is_stream(response: requests.Response) -> bool:
+    """Else somebody else answers, such as a proxy with a page (WHATWG HTML, section 9.2)."""
+    return response.headers.get("Content-Type", "").startswith("text/event-stream")
 
 
 def _messages(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -310,6 +329,18 @@ def _messages(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
 def path_of(payment_id: PaymentId, *parts: str) -> str:
     """The path of a payment, or of something that belongs to it."""
     return "/".join(("/v1/payments", quote(str(payment_id), safe=""), *parts))
+
+
+def checked_idempotency_key(key: str) -> str:
+    """The key, without blanks around it, which mean nothing in a header (RFC 9110, section 5.5).
+
+    Raises:
+        ValueError: the API would refuse it, or it cannot be sent.
+    """
+    key = key.strip(" ")
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise ValueError("an Idempotency-Key is 1 to 255 printable ASCII characters")
+    return key
 
 
 def given(members: Mapping[str, Any]) -> dict[str, Any]:
@@ -334,7 +365,7 @@ def _delay_before_repeating(error: Exception, attempt: int) -> float | None:
 
 
 def _why(url: str, error: Exception) -> str:
-    if isinstance(error, requests.ReadTimeout):
+    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
         return f"{url} did not answer within {ANSWER_TIMEOUT_SECONDS:.0f} s: try again"
     return f"{url} cannot be reached ({type(error).__name__})"
 
@@ -342,7 +373,7 @@ def _why(url: str, error: Exception) -> str:
 def _error_of(response: requests.Response, body: bytes) -> ApiError:
     problem = _document(body)
     if "title" not in problem:
-        detail = "no answer of PaySaga; is this its address?"
+        detail = "the answer is no JSON of PaySaga; is this its address?"
         return ApiError(
             response.status_code, "http_error", f"HTTP {response.status_code}", detail, None
         )
@@ -364,8 +395,13 @@ def _error_of(response: requests.Response, body: bytes) -> ApiError:
 
 
 def _document(body: bytes) -> dict[str, Any]:
-    try:
-        document = read_json(body)
-    except (ValueError, RecursionError):
-        return {}
+    document = read_json(body) if _is_json(body) else None
     return document if isinstance(document, dict) else {}
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        read_json(body)
+    except (ValueError, RecursionError):
+        return False
+    return True

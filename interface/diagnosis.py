@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
+from psycopg import Connection
+from psycopg.rows import DictRow
 
 from application.payment_gateway import Refusal, Refused, Succeeded
 from interface.clock import SystemClock
@@ -17,12 +19,11 @@ from interface.serve.attached import attach
 from interface.settings import PREFIX, InvalidSettings, Settings, load_settings
 from system.applications import LOG_NAMES
 from system.definition import PAYSAGA
+from system.persistence.brief_connection import brief_connection
 from system.persistence.tables import TABLES
 from system.readiness import STALE_AFTER
 
 CLOCK_DIFFERENCE_SECONDS_MAX = 2.0
-CONNECT_TIMEOUT_SECONDS = 5
-STATEMENT_TIMEOUT_MS = 10_000
 GATEWAY_TIMEOUT_SECONDS = 10.0
 MAJOR_VERSION_MIN = 14
 CONFIRMATION_SECRET_BYTES_MIN = 24
@@ -74,12 +75,7 @@ def _database(settings: Settings) -> Iterator[Check]:
         )
         return
     try:
-        with psycopg.connect(
-            settings.database_url,
-            autocommit=True,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            options=f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
-        ) as connection:
+        with brief_connection(settings.database_url) as connection:
             yield _version(connection)
             yield _clock(connection)
             yield from _content(connection)
@@ -90,20 +86,20 @@ def _database(settings: Settings) -> Iterator[Check]:
         )
 
 
-def _version(connection: psycopg.Connection) -> Check:
+def _version(connection: Connection[DictRow]) -> Check:
     version = connection.info.server_version // 10_000
     advice = f"use PostgreSQL {MAJOR_VERSION_MIN} or newer"
     is_ok = version >= MAJOR_VERSION_MIN
     return Check("database", is_ok, f"PostgreSQL {version} answers", "" if is_ok else advice)
 
 
-def _clock(connection: psycopg.Connection) -> Check:
+def _clock(connection: Connection[DictRow]) -> Check:
     """The server's time must lie between ours before and after asking, but for a tolerance."""
     clock = SystemClock()
     before = clock.now()
-    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    row = connection.execute("SELECT clock_timestamp() AS now").fetchone()
     after = clock.now()
-    theirs: datetime = row[0].astimezone(UTC) if row else before
+    theirs: datetime = row["now"].astimezone(UTC) if row else before
     difference_seconds = max((before - theirs).total_seconds(), (theirs - after).total_seconds(), 0)
     is_ok = difference_seconds <= CLOCK_DIFFERENCE_SECONDS_MAX
     return Check(
@@ -114,10 +110,10 @@ def _clock(connection: psycopg.Connection) -> Check:
     )
 
 
-def _content(connection: psycopg.Connection) -> Iterator[Check]:
+def _content(connection: Connection[DictRow]) -> Iterator[Check]:
     needed = {f"{name.lower()}_events" for name in LOG_NAMES} | set(TABLES)
     query = "SELECT tablename FROM pg_tables WHERE schemaname = ANY (current_schemas(false))"
-    found = {name for (name,) in connection.execute(query)}
+    found = {row["tablename"] for row in connection.execute(query)}
     missing = sorted(needed - found)
     if missing:
         detail = f"{len(missing)} are missing: {', '.join(missing[:5])}"
@@ -127,10 +123,10 @@ def _content(connection: psycopg.Connection) -> Iterator[Check]:
     yield from _followers(connection)
 
 
-def _followers(connection: psycopg.Connection) -> Iterator[Check]:
+def _followers(connection: Connection[DictRow]) -> Iterator[Check]:
     """Whether each follower was active lately, by the database's own clock."""
-    query = "SELECT follower, clock_timestamp() - active_at FROM follower_heartbeats"
-    ages: dict[str, timedelta] = dict(connection.execute(query).fetchall())
+    query = "SELECT follower, clock_timestamp() - active_at AS age FROM follower_heartbeats"
+    ages: dict[str, timedelta] = {row["follower"]: row["age"] for row in connection.execute(query)}
     silent = set(PAYSAGA.follows) - set(ages)
     stale = {name for name, age in ages.items() if age > STALE_AFTER} & set(PAYSAGA.follows)
     if silent or stale:

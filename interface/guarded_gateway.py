@@ -1,5 +1,6 @@
 """The layers around a payment gateway, from outside in: retry, breaker, bulkhead (contract 8)."""
 
+import random
 import threading
 from collections.abc import Callable
 
@@ -19,12 +20,13 @@ from application.payment_gateway import (
 )
 from application.retrying import Retrying
 from interface.clock import COMPUTERS_CLOCK, AnyClock
+from interface.coming_back import Jitter, wait_ms
 
 BULKHEAD_WAIT_SECONDS = 0.25
 """How long a call waits for a place, so that work put back and taken again does not go in circles.
 It counts as the call's own time."""
 SOON_MS = 500
-"""How soon to ask again when a trial is under way or too many calls are."""
+"""How soon to ask again when too many calls are under way."""
 
 
 class _GatewayFailed(Exception):
@@ -66,10 +68,13 @@ class GuardedGateway:
         breaker: EventDrivenCircuitBreaker,
         retrying: Retrying,
         calls_max: int,
+        *,
+        jitter: Jitter = random.uniform,
     ) -> None:
         self._gateway = gateway
         self.breaker = breaker
         self._retrying = retrying
+        self._jitter = jitter
         self._places = threading.BoundedSemaphore(calls_max)
 
     @property
@@ -112,9 +117,8 @@ class GuardedGateway:
         except _BulkheadFull:
             raise NotAttempted("too many calls are under way", SOON_MS) from None
         except CircuitOpenError as rejection:
-            is_trial_awaited = rejection.reason == "half_open_limit"
-            wait_ms = SOON_MS if is_trial_awaited else round(rejection.retry_after_ms)
-            raise NotAttempted(rejection.reason, wait_ms) from None
+            wait = wait_ms(rejection, self.breaker.config, self._jitter)
+            raise NotAttempted(rejection.reason, wait) from None
 
     def _within_bulkhead(self, ask: Callable[[], Outcome]) -> Outcome:
         if not self._places.acquire(timeout=BULKHEAD_WAIT_SECONDS):
@@ -132,6 +136,7 @@ def guard(
     calls_max: int,
     *,
     clock: AnyClock = COMPUTERS_CLOCK,
+    jitter: Jitter = random.uniform,
 ) -> GuardedGateway:
     """The gateway behind a breaker of its own, which goes by that clock."""
     breaker = EventDrivenCircuitBreaker(
@@ -142,7 +147,7 @@ def guard(
         is_neutral=(_GatewayRefused, _BulkheadFull),
         is_timeout=lambda _kind, error: isinstance(error, _GatewayFailed) and error.is_timeout,
     )
-    return GuardedGateway(gateway, breaker, retrying, calls_max)
+    return GuardedGateway(gateway, breaker, retrying, calls_max, jitter=jitter)
 
 
 def _raising(outcome: Outcome) -> Outcome:

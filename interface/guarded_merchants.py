@@ -1,6 +1,7 @@
 """The layers around merchants' endpoints: for each host a share of the places, then a breaker, so
 that dead hosts hold up nobody's confirmations but their own (contract 8)."""
 
+import random
 import threading
 import time
 from collections import OrderedDict
@@ -20,6 +21,7 @@ from application.confirmations import Delivery, MerchantNotifier
 from application.payment_gateway import NotAttempted
 from interface.callback_address import AddressRefused, CallbackAddress
 from interface.clock import COMPUTERS_CLOCK, AnyClock
+from interface.coming_back import Jitter, wait_ms
 
 PREFIX = "callback:"
 HOSTS_MAX = 256
@@ -102,6 +104,7 @@ class GuardedMerchants:
         places: int,
         clock: Callable[[], float] = time.monotonic,
         breakers_clock: AnyClock = COMPUTERS_CLOCK,
+        jitter: Jitter = random.uniform,
     ) -> None:
         self._notifier = notifier
         self._config_for = config_for
@@ -109,6 +112,7 @@ class GuardedMerchants:
         self._half = max(places // 2, 1)
         self._clock = clock
         self._breakers_clock = breakers_clock
+        self._jitter = jitter
         self._lock = threading.Lock()
         self._hosts: OrderedDict[str, _Host] = OrderedDict()
         self._tardy_under_way = 0
@@ -133,9 +137,8 @@ class GuardedMerchants:
         except _HostFailed as carrier:
             return carrier.delivery
         except CircuitOpenError as rejection:
-            is_trial_awaited = rejection.reason == "half_open_limit"
-            wait_ms = 0 if is_trial_awaited else rejection.retry_after_ms
-            raise NotAttempted(CIRCUIT_OPEN, wait_ms + self._pause_ms(host)) from None
+            wait = wait_ms(rejection, host.breaker.config, self._jitter)
+            raise NotAttempted(CIRCUIT_OPEN, wait + self._pause_ms(host)) from None
 
     def _timed(self, host: _Host, send: Callable[[], Delivery]) -> Delivery:
         began = self._clock()

@@ -41,7 +41,9 @@ REASONS = (
     "given_up",
     "requested_by_merchant",
 )
-"""Why payments fail or are cancelled; a merchant's own words are counted as `other`."""
+"""Why payments fail or are cancelled; a merchant's own words are counted as `OTHER`."""
+
+OTHER = "other"
 
 PARTIAL = "partial"
 """The reason under which refunds of a part of the money are counted."""
@@ -54,7 +56,7 @@ KINDS_OF_PAYMENTS = SQL(
     """
 SELECT taken.topic, CASE
         WHEN why.reason IS NULL THEN '' WHEN why.reason = ANY(%(reasons)s) THEN why.reason
-        ELSE 'other' END AS reason,
+        ELSE %(other)s END AS reason,
     coalesce((SELECT min(bound) FROM unnest(%(bounds)s::float[]) AS bound
         WHERE bound >= took.seconds), 'Infinity') AS le,
     coalesce(took.seconds, 0) AS seconds
@@ -118,11 +120,6 @@ class EventCount:
     count: int
     seconds: float
 
-    @property
-    def is_timed(self) -> bool:
-        """True for the events that give payments a final status."""
-        return self.topic in FINAL_TOPICS
-
 
 def event_counts(connection: Connection[DictRow], logs: Sequence[str]) -> list[EventCount]:
     """Counts what was recorded since the last count, for about `BUDGET_SECONDS`, and returns all
@@ -162,6 +159,7 @@ def _parameters(log: str) -> dict[str, Any]:
         "log": log,
         "batch_size": BATCH_SIZE,
         "reasons": [*REASONS, PARTIAL],
+        "other": OTHER,
         "finals": list(FINAL_TOPICS),
         "bounds": list(FINAL_SECONDS),
         "refunded": "domain.payment:Payment.Refunded",

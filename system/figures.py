@@ -5,9 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg import Connection
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from domain.circuit import Circuit, CircuitStatus
@@ -16,10 +15,9 @@ from system.breaker_metrics import STALE_AFTER, Metrics, merged_by_service
 from system.definition import PAYSAGA
 from system.event_counts import EventCount, event_counts
 from system.leadership import WORKER_STALE_SECONDS
+from system.persistence.brief_connection import brief_connection
 from system.presence import STALE_SECONDS
 
-CONNECT_TIMEOUT_SECONDS = 2
-STATEMENT_TIMEOUT_MS = 1000
 SERVICES_MAX = 50
 """The most services whose breakers are shown: merchants choose how many hosts they name."""
 
@@ -230,15 +228,9 @@ def fleet_figures(conninfo: str, now: datetime) -> FleetFigures:
     takes from it, and ends soon whatever the database does.
 
     Raises:
-        psycopg.Error: the database is away, or a query took longer than `STATEMENT_TIMEOUT_MS`.
+        psycopg.Error: the database is away, or does not answer in time.
     """
-    with psycopg.connect(
-        conninfo,
-        autocommit=True,
-        connect_timeout=CONNECT_TIMEOUT_SECONDS,
-        row_factory=dict_row,
-    ) as connection:
-        connection.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT_MS}".encode())
+    with brief_connection(conninfo) as connection:
         return FleetFigures(
             gauges=[(each, _rows(connection, each.query, now)) for each in GAUGES],
             events=event_counts(connection, sorted(PAYSAGA.nodes)),

@@ -4,23 +4,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from eventsourcing.persistence import PersistenceError
+import psycopg
+from eventsourcing.persistence import StoredEvent
+from psycopg import Connection
+from psycopg.rows import DictRow
 
+from application.gateway import Gateway
 from application.payment_gateway import Refusal
 from domain.circuit import CircuitStatus
 from domain.gateway_call import GatewayCall
 from domain.gateway_report import PROVIDER_PAYTABS
-from system.applications import Applications
-from system.breaker_metrics import figures_by_service
 from system.definition import PAYSAGA
+from system.figures import breakers
+from system.persistence.brief_connection import NoAnswerInTime, brief_connection
 from system.persistence.confirmation_queries import confirmation_figures
-from system.persistence.postgres import PostgresPersistence, reconnecting
 
-LATEST_CALLS = 40
-"""How many of the newest events of gateway calls are looked at."""
+HEARTBEATS = "SELECT follower, active_at FROM follower_heartbeats"
 
-HOSTS_MAX = 50
-"""Of so many hosts that confirmations go to the breakers are looked at."""
+LATEST_CALLS = """
+SELECT originator_id, originator_version, topic, state FROM gateway_events
+ORDER BY notification_id DESC LIMIT 40
+"""
+"""The newest events of gateway calls, newest first: at so many is looked."""
 
 STALE_AFTER = timedelta(seconds=15)
 """A follower that has not reported for so long is taken for dead: it must not look healthy."""
@@ -35,33 +40,36 @@ class Check:
     detail: str
 
 
-def readiness(
-    applications: Applications, persistence: PostgresPersistence, now: datetime
-) -> list[Check]:
-    """Checks the database, all followers of the fleet, the gateway's key and the breakers.
+def readiness(conninfo: str, gateway: Gateway, now: datetime) -> list[Check]:
+    """Checks the database, all followers of the fleet, the gateway's key and the breakers, on a
+    connection of its own: neither a full pool nor a lock nor a frozen server holds it up.
 
     An open breaker is shown and is no problem: payments are taken and wait for the gateway. So are
     confirmations that were given up: it is the merchants' endpoints that do not work.
+
+    Args:
+        gateway: what can read the stored events of gateway calls.
     """
     try:
-        active_at = _last_heartbeats(persistence)
-    except PersistenceError as error:
+        with brief_connection(conninfo) as connection:
+            rows = connection.execute(HEARTBEATS).fetchall()
+            active_at = {row["follower"]: row["active_at"] for row in rows}
+            return [
+                Check("database", True, "answers"),
+                *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
+                _gateway_key(gateway, connection),
+                *_breakers(connection, now),
+                _confirmations(connection),
+            ]
+    except NoAnswerInTime as error:
+        return [Check("database", False, str(error))]
+    except psycopg.Error as error:
         return [Check("database", False, f"cannot be reached: {error}")]
-    return [
-        Check("database", True, "answers"),
-        *(_follower(name, active_at.get(name), now) for name in sorted(PAYSAGA.follows)),
-        _gateway_key(applications),
-        *_breakers(applications, persistence, now),
-        _confirmations(persistence),
-    ]
 
 
-def _gateway_key(applications: Applications) -> Check:
-    log = applications.gateway
-    head = log.recorder.max_notification_id() or 0
-    latest = log.recorder.select_notifications(max(head - LATEST_CALLS, 1), limit=LATEST_CALLS + 1)
-    for notification in reversed(latest):
-        event = log.mapper.to_domain_event(notification)
+def _gateway_key(gateway: Gateway, connection: Connection[DictRow]) -> Check:
+    for row in connection.execute(LATEST_CALLS).fetchall():
+        event = gateway.mapper.to_domain_event(StoredEvent(**row))
         if isinstance(event, GatewayCall.Succeeded):
             break
         if isinstance(event, GatewayCall.Refused) and event.reason == Refusal.AUTHENTICATION:
@@ -69,29 +77,17 @@ def _gateway_key(applications: Applications) -> Check:
     return Check("gateway_key", True, "not refused lately")
 
 
-def _breakers(
-    applications: Applications, persistence: PostgresPersistence, now: datetime
-) -> Iterator[Check]:
+def _breakers(connection: Connection[DictRow], now: datetime) -> Iterator[Check]:
     """The gateway's breaker, and of the hosts called lately those whose breaker is not closed."""
-    hosts = sorted(figures_by_service(persistence, now).keys() - {PROVIDER_PAYTABS})
-    for name in (PROVIDER_PAYTABS, *hosts[:HOSTS_MAX]):
-        latest = applications.operations.latest_change(name)
-        state = latest.state if latest else CircuitStatus.CLOSED
-        if name == PROVIDER_PAYTABS or state is not CircuitStatus.CLOSED:
-            yield Check(f"breaker:{name}", True, state.value)
+    for each in breakers(connection, now):
+        if each.service == PROVIDER_PAYTABS or each.status is not CircuitStatus.CLOSED:
+            yield Check(f"breaker:{each.service}", True, each.status.value)
 
 
-def _confirmations(persistence: PostgresPersistence) -> Check:
-    figures = confirmation_figures(persistence)
+def _confirmations(connection: Connection[DictRow]) -> Check:
+    figures = confirmation_figures(connection)
     detail = f"{figures.exhausted} exhausted, {figures.failing} failing, {figures.pending} pending"
     return Check("confirmations", True, detail)
-
-
-@reconnecting
-def _last_heartbeats(persistence: PostgresPersistence) -> dict[str, datetime]:
-    with persistence.connection() as connection:
-        rows = connection.execute("SELECT follower, active_at FROM follower_heartbeats")
-        return {row["follower"]: row["active_at"] for row in rows}
 
 
 def _follower(name: str, active_at: datetime | None, now: datetime) -> Check:

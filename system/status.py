@@ -18,6 +18,11 @@ LAG_SECONDS_MAX = 60.0
 DUE_SECONDS_MAX = 120.0
 """Work that has been due for longer is a problem; the alerts have the same bound."""
 ROLES = ("web", "worker")
+HELD_BACK = {
+    CircuitStatus.OPEN: "open: calls wait until it answers again",
+    CircuitStatus.HALF_OPEN: "half-open: a few calls try whether it answers again, the others wait",
+}
+"""A service that hangs makes its breaker go from one to the other and back."""
 
 PARKED_SAGAS = "SELECT count(*) AS count FROM view_sagas WHERE parked_detail IS NOT NULL"
 PARKED_EVENTS = "SELECT count(*) AS count FROM parked_events"
@@ -58,8 +63,8 @@ class FleetStatus:
             if role not in alive:
                 yield f"no {role} process lives: start `paysaga {role}`"
         for each in self.breakers:
-            if each.status is CircuitStatus.OPEN:
-                yield f"the breaker of {each.service} is open: calls wait until it answers again"
+            if each.status is not CircuitStatus.CLOSED:
+                yield f"the breaker of {each.service} is {HELD_BACK[each.status]}"
 
     def _behind(self) -> Iterator[str]:
         idle = sorted({each.follower for each in self.followers if each.state != "running"})
@@ -115,6 +120,7 @@ def fleet_status(applications: Applications, persistence: PostgresPersistence) -
             int((connection.execute(query.encode()).fetchone() or {})["count"])
             for query in (PARKED_EVENTS, PARKED_SAGAS)
         )
+        told = confirmation_figures(connection)
     return FleetStatus(
         processes=processes(persistence),
         breakers=shown,
@@ -122,7 +128,7 @@ def fleet_status(applications: Applications, persistence: PostgresPersistence) -
         agenda=[_queue(row) for row in agenda],
         parked_events=events,
         parked_sagas=sagas,
-        confirmations=confirmation_figures(persistence),
+        confirmations=told,
     )
 
 

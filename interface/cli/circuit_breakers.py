@@ -16,8 +16,8 @@ PATH = "/v1/circuit-breakers"
 def circuit_breakers() -> None:
     """Show the circuit breakers, keep calls away from a service, or let them through again.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 

@@ -9,6 +9,7 @@ from interface.cli.api_client import api_client
 from interface.cli.failures import CommandFailed
 from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
+from interface.cli.values import with_idempotency_key
 from interface.client import PAGE_SIZE_MAX, Client, given
 from interface.json_text import write_json
 
@@ -22,8 +23,8 @@ STATUSES = ("pending", "delivered", "exhausted")
 def confirmations() -> None:
     """List what merchants were told, and tell them again.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 
@@ -51,7 +52,7 @@ def list_confirmations(is_json: bool, **filters: Any) -> None:
 @confirmations.command()
 @click.argument("confirmation_id", metavar="[ID]", required=False)
 @click.option("--since", metavar="TIME", help="Instead of one: all that failed since (RFC 3339).")
-@click.option("--idempotency-key", help="Makes repeating the command for one ID harmless.")
+@with_idempotency_key("Makes repeating the command for one ID harmless.")
 @as_json
 def redeliver(
     confirmation_id: str | None, since: str | None, idempotency_key: str | None, is_json: bool

@@ -9,7 +9,7 @@ import click
 from interface.cli.api_client import api_client
 from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
-from interface.cli.values import AmountType, PairType
+from interface.cli.values import AmountType, PairType, with_idempotency_key
 from interface.client import PAGE_SIZE_MAX, given
 
 PATH = "/v1/contracts"
@@ -19,8 +19,8 @@ PATH = "/v1/contracts"
 def contracts() -> None:
     """Create, list, show and cancel contracts, and show what they earn.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 
@@ -41,7 +41,7 @@ def contracts() -> None:
 @click.option("--callback-url", help="Where confirmations are sent.")
 @click.option("--client-name", help="The customer's name.")
 @click.option("--client-email", help="The customer's e-mail address.")
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @as_json
 def create(
     currency: str,
@@ -100,7 +100,7 @@ def show(contract_id: str, is_json: bool) -> None:
 @contracts.command()
 @click.argument("contract_id", metavar="ID")
 @click.option("--reason", help="Why; it is kept with the contract.")
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @as_json
 def cancel(
     contract_id: str, reason: str | None, idempotency_key: str | None, is_json: bool
@@ -115,7 +115,7 @@ def cancel(
 @contracts.command()
 @click.argument("contract_id", metavar="ID")
 @click.argument("number", type=click.IntRange(1))
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @as_json
 def pay(contract_id: str, number: int, idempotency_key: str | None, is_json: bool) -> None:
     """Ask for the unpaid instalment NUMBER of the contract ID again, with a new payment."""

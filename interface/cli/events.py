@@ -23,8 +23,8 @@ of_correlation = click.option("--correlation-id", help="Only what followed from 
 def events() -> None:
     """List and show events of all logs, in one order, and watch them as they come.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 

@@ -15,7 +15,8 @@ from interface.cli.failures import CommandFailed
 from interface.cli.operators_database import operators_database
 from interface.cli.showing import show_fields, show_json, show_table
 from interface.json_text import write_json
-from interface.settings import Role
+from interface.kept_secrets import DEMO_KEY_NAME
+from interface.settings import PREFIX, Role, load_settings
 from interface.web.key_ring import digest_of
 from system.applications import Applications
 from system.persistence.api_keys import ApiKeys, StoredKey
@@ -52,9 +53,13 @@ def keys() -> None:
 def create(name: str, role: str, days: int | None, is_json: bool) -> None:
     """Make a key NAME and show its secret, this once.
 
-    Only a digest is kept. A name is used once, also after its key was revoked.
+    Only a digest is kept. A name is used once, also after its key was revoked, and never beside a
+    key of PAYSAGA_API_KEYS.
     """
     _check_name(name)
+    configured = _configured(name)
+    if configured:
+        raise CommandFailed(f"{configured}: choose another name")
     with operators_database() as (persistence, applications):
         secret = _new_secret(applications)
         now = applications.clock.now()
@@ -88,12 +93,32 @@ def list_keys(is_json: bool) -> None:
 @keys.command()
 @click.argument("name")
 def revoke(name: str) -> None:
-    """End the key NAME for good, in every web process at once."""
+    """End the key NAME for good, in every web process at once.
+
+    A key of PAYSAGA_API_KEYS ends when it is removed there.
+    """
+    configured = _configured(name)
     with operators_database() as (persistence, applications):
-        if not ApiKeys(persistence).revoke(name, applications.clock.now()):
-            raise CommandFailed(f"no key '{name}' is left to revoke: see `paysaga keys list`")
-        _record(applications, "api_key_revoked", {"name": name})
+        is_revoked = ApiKeys(persistence).revoke(name, applications.clock.now())
+        if is_revoked:
+            _record(applications, "api_key_revoked", {"name": name})
+    if configured:
+        advice = f"it works until you change {PREFIX}API_KEYS and start the web processes again"
+        told = ["the key in the database is revoked"] if is_revoked else []
+        raise CommandFailed(*told, f"{configured}: {advice}")
+    if not is_revoked:
+        raise CommandFailed(f"no key '{name}' is left to revoke: see `paysaga keys list`")
     click.echo("revoked")
+
+
+def _configured(name: str) -> str | None:
+    """Says where else web processes have a key of this name from, if they are set as we are."""
+    configured = load_settings().api_keys
+    if name in {key.name for key in configured}:
+        return f"'{name}' is a key of {PREFIX}API_KEYS"
+    if not configured and name == DEMO_KEY_NAME:
+        return f"'{name}' is the key that is generated while {PREFIX}API_KEYS is not set"
+    return None
 
 
 def _check_name(name: str) -> None:

@@ -1,11 +1,10 @@
 """The command `paysaga listen`: a small receiver of confirmations, for development."""
 
 import os
-from pathlib import Path
 
 import click
 
-from interface.cli.api_client import DEFAULT_DATA_DIR
+from interface.cli.api_client import data_folder
 from interface.cli.failures import CommandFailed
 from interface.cli.showing import printable
 from interface.kept_secrets import CONFIRMATION_SECRET_FILE
@@ -50,7 +49,7 @@ def _secrets() -> list[str]:
 
 
 def _kept_secret() -> str:
-    folder = Path(os.environ.get(f"{PREFIX}DATA_DIR", "") or DEFAULT_DATA_DIR)
+    folder = data_folder()
     try:
         with (folder / CONFIRMATION_SECRET_FILE).open("rb") as file:
             secret = file.read(SECRET_BYTES_MAX).decode().strip()

@@ -9,7 +9,7 @@ import click
 from interface.cli.api_client import api_client
 from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import printable, show_fields, show_json, show_table
-from interface.cli.values import AmountType, PairType
+from interface.cli.values import AmountType, PairType, with_idempotency_key
 from interface.client import PAGE_SIZE_MAX, given, path_of
 from interface.json_text import write_json
 
@@ -29,8 +29,8 @@ STATUSES = (
 def payments() -> None:
     """Create, show, list, cancel, capture, refund and watch payments over HTTP.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 
@@ -47,7 +47,7 @@ def payments() -> None:
 @click.option("--manual-capture", is_flag=True, help="Only hold the money until you capture it.")
 @click.option("--contract-id", help="The contract that the payment belongs to.")
 @click.option("--metadata", type=PairType(), multiple=True, help="Your own name=value; repeatable.")
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @click.option("--no-wait", is_flag=True, help="Do not wait for the hosted page.")
 @as_json
 def create(
@@ -151,7 +151,7 @@ def cancel(payment_id: str, reason: str | None, is_json: bool) -> None:
 @payments.command()
 @click.argument("payment_id", metavar="ID")
 @click.option("--amount", type=AmountType(), help="Only so much of it; the rest is let go.")
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @as_json
 def capture(
     payment_id: str, amount: Decimal | None, idempotency_key: str | None, is_json: bool
@@ -167,7 +167,7 @@ def capture(
 @click.argument("payment_id", metavar="ID")
 @click.option("--amount", type=AmountType(), help="Only so much; without it all that is left.")
 @click.option("--reason", help="Why; it is kept with the refund.")
-@click.option("--idempotency-key", help="Makes repeating the command harmless.")
+@with_idempotency_key()
 @as_json
 def refund(
     payment_id: str,

@@ -53,10 +53,27 @@ class Program(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See `click.Group.parse_args`. These are the arguments of whichever command is meant."""
+        if not ctx.resilient_parsing:
+            _refuse_what_is_no_text(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """See `click.Group.invoke`."""
         with told_failures():
             return super().invoke(ctx)
+
+
+def _refuse_what_is_no_text(arguments: list[str]) -> None:
+    """Bytes that are no UTF-8 come as lone surrogates (PEP 383), which can be neither sent nor
+    kept."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            shown = argument.encode(errors="backslashreplace").decode()
+            raise click.UsageError(f"'{shown}' is no UTF-8 text: write it in UTF-8") from None
 
 
 @click.group(cls=Program, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})

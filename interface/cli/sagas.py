@@ -17,8 +17,8 @@ STATUSES = ("running", "waiting", "compensating", "completed", "compensated", "p
 def sagas() -> None:
     """List and show sagas; retry or compensate a parked one.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 

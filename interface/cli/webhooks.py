@@ -8,6 +8,7 @@ import click
 from interface.cli.api_client import api_client
 from interface.cli.lists import as_json, read, read_list, tell_of_more
 from interface.cli.showing import show_fields, show_json, show_table
+from interface.cli.values import with_idempotency_key
 from interface.client import PAGE_SIZE_MAX, given
 from interface.json_text import write_json
 
@@ -19,8 +20,8 @@ STATUSES = ("received", "processed", "failed")
 def webhooks() -> None:
     """List, show and replay the notifications that came from the gateway.
 
-    The service is the one at PAYSAGA_URL (http://127.0.0.1:8080), called with PAYSAGA_API_KEY (or
-    the demo key of a `paysaga serve` in this folder).
+    The service is the one at PAYSAGA_URL, called with PAYSAGA_API_KEY; without them it is what
+    `paysaga serve` runs in this folder.
     """
 
 
@@ -66,7 +67,7 @@ def show(webhook_id: str, is_json: bool) -> None:
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
-@click.option("--idempotency-key", help="Makes repeating the command one replay.")
+@with_idempotency_key("Makes repeating the command one replay.")
 @as_json
 def replay(webhook_id: str, idempotency_key: str | None, is_json: bool) -> None:
     """Have the saga told again what the webhook ID says. Harmless: it knows what it knows."""

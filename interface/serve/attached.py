@@ -6,8 +6,8 @@ from interface.settings import Settings
 
 
 def attach(settings: Settings) -> Settings:
-    """The settings, completed with the database and the simulator of the `serve` that runs on the
-    same data folder, if there is one. What is set stays.
+    """The settings, completed with the database, the simulator and the address of the `serve` that
+    runs on the same data folder, if there is one. What is set stays.
 
     Raises:
         InvalidSettings: the data folder cannot be used.
@@ -18,6 +18,8 @@ def attach(settings: Settings) -> Settings:
     update: dict[str, object] = {}
     if settings.database_url is None:
         update["database_url"] = running.database_url
+    if not settings.public_url:
+        update["public_url"] = running.url
     if running.gateway_url is not None and settings.paytabs_profile_id is None:
         settings = with_simulator_profile(settings)
         update["paytabs_base_url"] = running.gateway_url

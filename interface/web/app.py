@@ -27,7 +27,7 @@ from interface.web.event_tail import Feed
 from interface.web.events import events
 from interface.web.health import health
 from interface.web.key_ring import KeyRing
-from interface.web.metrics import HttpFigures, serve_metrics
+from interface.web.metrics import HttpFigures, count_errors_from_zero, serve_metrics
 from interface.web.notifications import notifications
 from interface.web.parked_events import parked_events
 from interface.web.payments import payments
@@ -118,6 +118,7 @@ def create_app(settings: Settings) -> PaySagaApp:
         app.register_api(described)
     for plain in (health, reference):
         app.register_blueprint(plain)
+    count_errors_from_zero(app)
     context.listener.start()
     context.pulse.start()
     atexit.register(context.listener.stop)

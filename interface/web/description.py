@@ -36,6 +36,31 @@ CORRELATION_ID: Document = {
     "schema": TEXT,
     "example": "order-1001",
 }
+TRACE_PARENT: Document = {
+    "name": "traceparent",
+    "in": "header",
+    "description": "The trace to which the request belongs (W3C Trace Context); it goes on to the "
+    "gateway, to confirmations, and is put on every event. One that is not valid is passed over.",
+    "schema": TEXT,
+    "example": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+USER_ID: Document = {
+    "name": "X-User-Id",
+    "in": "header",
+    "description": "Who asks, as you know them: put on every event that follows.",
+    "schema": TEXT,
+    "example": "u-7",
+}
+SESSION_ID: Document = {
+    "name": "X-Session-Id",
+    "in": "header",
+    "description": "Their session, put on every event that follows.",
+    "schema": TEXT,
+    "example": "s-1001",
+}
+TOLD_OF_EVERY_REQUEST = (CORRELATION_ID, TRACE_PARENT, USER_ID, SESSION_ID)
+"""What may be said of every request with an API key; of others it is not believed."""
+
 IDEMPOTENCY_KEY: Document = {
     "name": "Idempotency-Key",
     "in": "header",
@@ -159,7 +184,7 @@ def _complete(operation: Document, path: str, method: str) -> None:
     if "description" in operation:
         operation["description"] = operation["description"].replace("<br/>", " ").strip()
     parameters = operation.setdefault("parameters", [])
-    parameters.append(CORRELATION_ID)
+    parameters += TOLD_OF_EVERY_REQUEST if is_keyed else ()
     if changes:
         parameters.append(IDEMPOTENCY_KEY)
     if is_create:

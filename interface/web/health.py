@@ -18,7 +18,8 @@ def healthz() -> Response:
 @health.get("/readyz")
 def readyz() -> Response:
     """Database and followers work; 503 with the reasons when they do not."""
-    checks = readiness(web().applications, web().persistence, web().applications.clock.now())
+    now = web().applications.clock.now()
+    checks = readiness(web().settings.conninfo, web().applications.gateway, now)
     is_ready = all(check.is_ok for check in checks)
     document = {
         "status": "ready" if is_ready else "not_ready",

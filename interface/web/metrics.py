@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import accumulate
@@ -23,13 +23,17 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from psycopg import Error as DatabaseError
 
+from domain.belief import Verdict
 from domain.circuit import CircuitStatus
 from domain.event import PaymentEventType
 from domain.payment import Payment
 from domain.performance_metric import Figure
+from domain.saga_steps import Step
+from domain.webhook import UNKNOWN_PAYMENT, UNREADABLE
 from interface.roles.shared_metrics import FOLDER_VARIABLE
 from interface.web.context import WebContext
-from system.event_counts import BOUNDS, PARTIAL, EventCount
+from interface.web.problems import KINDS
+from system.event_counts import BOUNDS, FINAL_TOPICS, OTHER, PARTIAL, REASONS, EventCount
 from system.figures import Breaker, FleetFigures, fleet_figures
 
 K = TypeVar("K")
@@ -42,6 +46,7 @@ FIGURES_SECONDS = 3.0
 costs no more."""
 NO_ROUTE = "(none)"
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+SERVER_ERRORS = sorted({str(kind.status) for kind in KINDS.values() if kind.status >= 500})
 
 REQUESTS = Counter(
     "paysaga_http_requests",
@@ -67,6 +72,12 @@ REACHED = {
     Payment.Refunded: "refunded",
 }
 """The status that a payment has after an event; after a refund only if that was not partial."""
+WITH_REASON = frozenset({"failed", "cancelled"})
+REACHED_AND_WHY = [
+    (status, reason)
+    for status in REACHED.values()
+    for reason in ((*REASONS, OTHER) if status in WITH_REASON else ("",))
+]
 
 STEP_OUTCOMES = {
     PaymentEventType.SAGA_STEP_STARTED: "started",
@@ -75,7 +86,9 @@ STEP_OUTCOMES = {
     PaymentEventType.SAGA_STEP_COMPENSATION_STARTED: "compensation_started",
     PaymentEventType.SAGA_STEP_COMPENSATED: "compensated",
 }
+STEPS_AND_OUTCOMES = [(step.value, end) for step in Step for end in STEP_OUTCOMES.values()]
 WEBHOOK_ENDS = frozenset({PaymentEventType.WEBHOOK_PROCESSED, PaymentEventType.WEBHOOK_FAILED})
+WEBHOOK_OUTCOMES = [*(verdict.value for verdict in Verdict), UNKNOWN_PAYMENT, UNREADABLE]
 
 BREAKER_FIGURES: Mapping[str, tuple[str, str, float]] = {
     "breaker_error_ratio": ("errorRate", "Failed calls of the window, 0 to 1.", 100),
@@ -137,6 +150,16 @@ def serve_metrics(app: Flask) -> None:
     app.add_url_rule("/metrics", "metrics", partial(_show_metrics, figures))
     app.before_request(_begin)
     app.after_request(_count)
+
+
+def count_errors_from_zero(app: Flask) -> None:
+    """Shows how often each route failed before it ever did: `rate()` does not see the step with
+    which a series begins. To be called when all routes are known, in the process that serves.
+    HEAD and OPTIONS, which clients hardly send, are left out."""
+    for rule in app.url_map.iter_rules():
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}:
+            for status in SERVER_ERRORS:
+                REQUESTS.labels(method, rule.rule, status)
 
 
 def _begin() -> None:
@@ -232,7 +255,8 @@ def _events(counts: Iterable[EventCount]) -> Metric:
     family = CounterMetricFamily(
         "paysaga_events", "Events recorded, by their public type.", labels=["type"]
     )
-    for name, count in _summed(counts, lambda each: _type_of(each).value):
+    known = [each.value for each in PaymentEventType]
+    for name, count in _summed(counts, lambda each: _type_of(each).value, known):
         family.add_metric([name], count)
     return family
 
@@ -245,7 +269,7 @@ def _payments(counts: Iterable[EventCount]) -> Metric:
         each for each in counts if resolve_topic(each.topic) in REACHED and each.reason != PARTIAL
     ]
     for (status, reason), count in _summed(
-        reached, lambda each: (REACHED[resolve_topic(each.topic)], each.reason)
+        reached, lambda each: (REACHED[resolve_topic(each.topic)], each.reason), REACHED_AND_WHY
     ):
         family.add_metric([status, reason], count)
     return family
@@ -255,7 +279,7 @@ def _steps(counts: Iterable[EventCount]) -> Metric:
     family = _counter("saga_steps", "What became of the steps of sagas.", "step", "outcome")
     of_steps = [each for each in counts if _type_of(each) in STEP_OUTCOMES]
     for (step, outcome), count in _summed(
-        of_steps, lambda each: (each.reason, STEP_OUTCOMES[_type_of(each)])
+        of_steps, lambda each: (each.reason, STEP_OUTCOMES[_type_of(each)]), STEPS_AND_OUTCOMES
     ):
         family.add_metric([step, outcome], count)
     return family
@@ -264,7 +288,7 @@ def _steps(counts: Iterable[EventCount]) -> Metric:
 def _webhooks(counts: Iterable[EventCount]) -> Metric:
     family = _counter("webhooks", "What came of the gateway's callbacks.", "outcome")
     handled = [each for each in counts if _type_of(each) in WEBHOOK_ENDS]
-    for outcome, count in _summed(handled, lambda each: each.reason):
+    for outcome, count in _summed(handled, lambda each: each.reason, WEBHOOK_OUTCOMES):
         family.add_metric([outcome], count)
     return family
 
@@ -275,23 +299,24 @@ def _type_of(count: EventCount) -> PaymentEventType:
 
 
 def _summed(
-    counts: Iterable[EventCount], key: Callable[[EventCount], K]
+    counts: Iterable[EventCount], key: Callable[[EventCount], K], known: Iterable[K]
 ) -> Iterable[tuple[K, int]]:
-    sums: dict[K, int] = {}
+    """The counts by their key. What is known beforehand is counted from 0: of a series that
+    begins with its first event, `rate()` and `increase()` never see that one."""
+    sums = dict.fromkeys(known, 0)
     for each in counts:
         sums[key(each)] = sums.get(key(each), 0) + each.count
     return sums.items()
 
 
-def _times(counts: Iterable[EventCount]) -> Metric:
+def _times(counts: Sequence[EventCount]) -> Metric:
     family = HistogramMetricFamily(
         "paysaga_payment_final_seconds",
         "From the creation of a payment to its completion, failure or cancellation.",
         labels=["status"],
     )
-    timed = [each for each in counts if each.is_timed]
-    for topic in sorted({each.topic for each in timed}):
-        mine = [each for each in timed if each.topic == topic]
+    for topic in FINAL_TOPICS:
+        mine = [each for each in counts if each.topic == topic]
         sizes = accumulate(sum(each.count for each in mine if each.le == le) for le in BOUNDS)
         bounds = [*map(str, map(float, BOUNDS[:-1])), "+Inf"]
         buckets = list(zip(bounds, sizes, strict=True))

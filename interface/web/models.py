@@ -26,9 +26,9 @@ from domain.event import PaymentEventType
 from domain.payment_terms import PaymentStatus
 from domain.saga_steps import SagaStatus
 from domain.webhook import WebhookStatus
+from interface.web.patterns import DECIMAL_TEXT
 
 URL_LENGTH_MAX = 2048
-DECIMAL_TEXT = re.compile(r"-?[0-9]{1,255}(\.[0-9]{1,255})?")
 RFC_3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}")
 """How a time begins; a bare number would be read as seconds since 1970."""
 VERSION_MAX = 2**63 - 1

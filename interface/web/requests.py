@@ -22,6 +22,7 @@ from interface.settings import Role
 from interface.web.context import web
 from interface.web.key_ring import KnownKey, RefusedKey
 from interface.web.models import Model, OptionalBody
+from interface.web.patterns import IDEMPOTENCY_KEY
 from interface.web.problems import Problem, escaped, invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +33,6 @@ TRACE_PARENT = re.compile(
 )
 """W3C Trace Context, sections 3.2.2 and 4.3: version ff and ids of zeros only are not valid, and
 versions after 00 may say more behind the flags."""
-IDEMPOTENCY_KEY = re.compile(r"[\x20-\x7e]{1,255}")
 EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN)
 METADATA_LENGTH_MAX = 256
 OPEN_TO_STRANGERS = frozenset({"notifications", "way_back"})

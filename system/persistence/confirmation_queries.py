@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg import Connection
+from psycopg.rows import DictRow
 from psycopg.sql import SQL, Composable
 
 from system.persistence.payment_queries import Place
@@ -86,10 +88,8 @@ class ConfirmationQueries:
             return [row["confirmation_id"] for row in rows]
 
 
-@reconnecting
-def confirmation_figures(persistence: PostgresPersistence) -> ConfirmationFigures:
-    """How many confirmations stand how, for readiness."""
-    with persistence.connection() as connection:
-        row = connection.execute(FIGURES, {"max": COUNT_MAX}).fetchone()
+def confirmation_figures(connection: Connection[DictRow]) -> ConfirmationFigures:
+    """How many confirmations stand how."""
+    row = connection.execute(FIGURES, {"max": COUNT_MAX}).fetchone()
     assert row is not None
     return ConfirmationFigures(**row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from interface.roles.shared_metrics import PREFIX
 from tests.e2e.fleet import Fleet, Process, fleet_on
 from tests.e2e.house import Api, until
 from tests.integration.test_web_metrics import scrape, value
+from tests.unit.test_alerts import RULES
 
 PROCESSES = 3
 ASKED = {"method": "GET", "route": "/v1/payments", "status": "200"}
@@ -67,6 +69,24 @@ def test_all_processes_are_counted_and_a_death_loses_nothing(fleet: Fleet) -> No
     assert places <= {"0", "1", "2"}
     assert web.terminate() == 0
     assert not folder.exists()
+
+
+COUNTED = re.compile(r"(?:rate|increase)\((?:max\()?(paysaga_\w+)(?:{(\w+)=~?\"([^\"]+)\"})?")
+
+
+def test_what_alerts_count_is_there_at_0_when_the_service_is_new(fleet: Fleet) -> None:
+    fleet.web()
+    there = scrape(fleet.api.url)
+    rules = COUNTED.findall(RULES)
+    assert len(rules) == len(re.findall(r"rate\(|increase\(", RULES)) > 0
+    for name, label, pattern in rules:
+        counts = [
+            count
+            for (sample, labels), count in there.items()
+            if sample == name and (not label or re.fullmatch(pattern, dict(labels)[label]))
+        ]
+        assert counts, (name, pattern)
+        assert set(counts) == {0} or not label, (name, pattern)
 
 
 def of_processes(fleet: Fleet, name: str) -> dict[str, list[float]]:

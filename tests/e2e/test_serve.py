@@ -49,11 +49,12 @@ def test_the_printed_command_makes_a_payment_that_a_customer_can_pay(serve: Serv
     assert payment["nextAction"]["url"].startswith(serve.simulator_url)
     serve.pay(payment)
     serve.wait_until_completed(payment)
-    env = {"PAYSAGA_URL": serve.url, "PAYSAGA_DATA_DIR": str(serve.data_dir)}
+    env = {"PAYSAGA_DATA_DIR": str(serve.data_dir)}
     listed = partial(run, "payments", "list", "--status=completed", env=env)
     wait_until(lambda: payment["paymentId"] in listed().stdout, "the list shows the payment")
-    doctor = run("doctor", env={"PAYSAGA_DATA_DIR": str(serve.data_dir)})
+    doctor = run("doctor", env=env)
     assert doctor.exit_code == 0, doctor.stdout
+    assert f"public URL: {serve.url};" in doctor.stdout
 
 
 def test_it_stops_with_all_it_started_and_finds_its_data_again(data_dir: Path) -> None:

@@ -113,6 +113,47 @@ def test_a_key_that_is_not_there_cannot_be_revoked(env: dict[str, str]) -> None:
     assert "paysaga keys list" in result.stderr
 
 
+CONFIGURED = {"PAYSAGA_API_KEYS": "shop-in-settings:write:sk_configured"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "reason"),
+    [
+        (CONFIGURED, "shop-in-settings", "is a key of PAYSAGA_API_KEYS"),
+        ({}, "demo", "is generated while PAYSAGA_API_KEYS is not set"),
+    ],
+)
+def test_a_name_of_the_settings_is_not_used_for_a_second_secret(
+    env: dict[str, str], settings: dict[str, str], name: str, reason: str
+) -> None:
+    result = run("keys", "create", name, "--role", "read", env={**env, **settings})
+    assert result.exit_code == 1
+    assert f"{reason}: choose another name" in result.stderr
+    assert name not in run("keys", "list", env=env).stdout
+
+
+def test_a_key_of_the_settings_is_not_said_to_be_revoked(env: dict[str, str]) -> None:
+    result = run("keys", "revoke", "shop-in-settings", env={**env, **CONFIGURED})
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "works until you change PAYSAGA_API_KEYS" in result.stderr
+    assert "sk_configured" not in result.output
+
+
+def test_a_name_that_the_settings_have_too_is_revoked_and_told_to_work_on(
+    home: House, env: dict[str, str]
+) -> None:
+    created(env, "twice", "--role", "read")
+    settings = {"PAYSAGA_API_KEYS": "twice:read:sk_configured"}
+    result = run("keys", "revoke", "twice", env={**env, **settings})
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "the key in the database is revoked" in result.stderr
+    assert "works until you change PAYSAGA_API_KEYS" in result.stderr
+    assert listed(env, "twice")["state"] == "revoked"
+    assert {"name": "twice"} in incidents(home, "api_key_revoked")
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "x" * 65, "é"])
 def test_a_name_that_is_none_is_wrong_usage(env: dict[str, str], name: str) -> None:
     assert run("keys", "create", name, "--role", "read", env=env).exit_code == 2

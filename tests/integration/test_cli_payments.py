@@ -10,8 +10,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from click.testing import Result
 
 from interface.embedded_postgres import EmbeddedPostgres
+from interface.serve.data_folder import DataFolder, Running
 from interface.serve.ports import free_port
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.role_process import answers, role_process, wait_until
@@ -156,7 +158,10 @@ def test_a_wrong_key_is_told(api: dict[str, str]) -> None:
     assert "unauthorized" in result.stderr
 
 
-@pytest.mark.parametrize("amount", ["12,50", "NaN", "Infinity", "ten", ""])
+@pytest.mark.parametrize(
+    "amount",
+    ["12,50", "NaN", "Infinity", "ten", "", "1_0", "\u0661\u0660", "1e1", "10 ", "+10", ".5"],
+)
 def test_an_amount_that_is_no_number_is_wrong_usage(amount: str, tmp_path: Path) -> None:
     result = run(
         "payments", "create", amount, "SAR", "--description", "Tea", env=settings_env(tmp_path)
@@ -180,17 +185,102 @@ def test_when_nobody_answers_the_advice_is_to_start_it(tmp_path: Path) -> None:
     assert "start `paysaga serve`, or set PAYSAGA_URL" in result.stderr
 
 
+def listed_over_http(env: dict[str, str], folder: Path, url: str) -> Result:
+    """`payments list` while a `serve` says that it runs on the folder at this address."""
+    with DataFolder(folder) as data:
+        data.tell(Running(1, url, None, None))
+        return run("payments", "list", "--json", env=env)
+
+
+def test_in_the_folder_of_a_running_serve_its_own_address_is_called(
+    api: dict[str, str], tmp_path: Path
+) -> None:
+    key = (Path(api["PAYSAGA_DATA_DIR"]) / "api_key").read_text()
+    env = settings_env(tmp_path, api_key=key)
+    result = listed_over_http(env, tmp_path, api["PAYSAGA_URL"])
+    assert result.exit_code == 0, result.stderr
+    assert "data" in json.loads(result.stdout)
+
+
+def test_an_address_that_is_set_goes_before_the_one_of_serve(
+    api: dict[str, str], tmp_path: Path
+) -> None:
+    key = (Path(api["PAYSAGA_DATA_DIR"]) / "api_key").read_text()
+    env = settings_env(tmp_path, api_key=key, url=api["PAYSAGA_URL"])
+    assert listed_over_http(env, tmp_path, "http://127.0.0.1:9").exit_code == 0
+
+
 def test_without_a_key_the_advice_is_to_set_one(tmp_path: Path) -> None:
     result = run("payments", "list", env=settings_env(tmp_path))
     assert result.exit_code == 1
     assert "PAYSAGA_API_KEY: not set" in result.stderr
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://127.0.0.1", "http://", "http://x:99999"])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "ftp://127.0.0.1", "http://", "http://x:99999", "http://\udcff"]
+)
 def test_an_address_that_is_none_is_told(url: str, tmp_path: Path) -> None:
     result = run("payments", "list", env=settings_env(tmp_path, url=url, api_key="sk_some"))
     assert result.exit_code == 1
     assert "expected http(s)://host[:port]" in result.stderr
+
+
+@pytest.mark.parametrize("key", ["sk_first\nsk_second", "🎉", "sk_\udcff"])
+def test_a_key_that_cannot_be_sent_is_told_in_one_line_and_not_shown(
+    key: str, tmp_path: Path
+) -> None:
+    result = run("payments", "list", env=settings_env(tmp_path, api_key=key))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("PAYSAGA_API_KEY: (hidden) is wrong: ")
+    assert result.stderr.count("\n") == 1
+    assert "sk_" not in result.output
+
+
+def test_a_kept_key_that_cannot_be_sent_is_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "api_key").write_text("sk_first\nsk_second\n")
+    result = run("payments", "list", env=settings_env(tmp_path))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"'{tmp_path / 'api_key'}': (hidden) is wrong: ")
+    assert "sk_" not in result.output
+
+
+@pytest.mark.parametrize("key", ["🎉", "a\nb", "", " "])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("payments", "create", "1.00", "SAR", "--description", "Tea"),
+        ("payments", "capture", "p-1"),
+        ("payments", "refund", "p-1"),
+        ("contracts", "cancel", "c-1"),
+        ("contracts", "pay", "c-1", "1"),
+        ("confirmations", "redeliver", "m-1"),
+        ("webhooks", "replay", "w-1"),
+    ],
+)
+def test_an_idempotency_key_that_cannot_be_sent_is_wrong_usage(
+    command: tuple[str, ...], key: str, tmp_path: Path
+) -> None:
+    env = settings_env(tmp_path, api_key="sk_some", url="http://127.0.0.1:9")
+    result = run(*command, "--idempotency-key", key, env=env)
+    assert result.exit_code == 2, result.output
+    assert "1 to 255 printable ASCII" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("payments", "create", "1.00", "SAR", "--description", "\udcff\udcfe"),
+        ("payments", "list", "--text", "\udcff\udcfe"),
+        ("keys", "revoke", "\udcff\udcfe"),
+        ("\udcff\udcfe",),
+    ],
+)
+def test_an_argument_that_is_no_text_is_wrong_usage(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    result = run(*command, env=settings_env(tmp_path, api_key="sk_some", url="http://127.0.0.1:9"))
+    assert result.exit_code == 2, result.output
+    assert "Error: '\\udcff\\udcfe' is no UTF-8 text" in result.stderr
 
 
 def test_a_broken_connection_is_tried_once_more_with_the_same_key(tmp_path: Path) -> None:

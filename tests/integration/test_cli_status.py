@@ -17,6 +17,7 @@ from system.presence import Presence
 from tests.e2e.house import House, house, until
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.production_kit import Production, applications_on, context, store
+from tests.unit.circuit_breaker_kit import bench
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +143,18 @@ def test_a_breaker_that_is_open_is_a_problem(still: dict[str, str], database_url
         applications_on(kept).operations.force_open("paytabs", "desk", config)
     [problem] = shown(still)["problems"]
     assert problem.startswith("the breaker of paytabs is open")
+
+
+def test_a_breaker_that_lets_only_trials_through_is_a_problem(
+    still: dict[str, str], database_url: str
+) -> None:
+    b = bench()
+    b.half_open()
+    with store(database_url) as kept, context():
+        for change in b.changes:
+            applications_on(kept).operations.record_change(change)
+    [problem] = shown(still)["problems"]
+    assert problem.startswith("the breaker of paytabs is half-open")
 
 
 def test_a_follower_that_is_far_behind_is_a_problem(

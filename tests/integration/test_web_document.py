@@ -435,6 +435,16 @@ def test_the_page_shows_examples_and_what_each_refusal_means(home: House) -> Non
         assert f"`{code}`: {kind.title}" in page
 
 
+def test_the_headers_that_are_believed_with_a_key_are_named_there_and_only_there(
+    home: House,
+) -> None:
+    believed = {"X-Correlation-Id", "traceparent", "X-User-Id", "X-Session-Id"}
+    for operation in _operations(_described(home)):
+        named = {each["name"] for each in operation["parameters"] if each["in"] == "header"}
+        is_keyed = {"apiKey": []} in operation["security"]
+        assert named & believed == (believed if is_keyed else set()), operation["operationId"]
+
+
 def test_every_link_leads_to_an_operation_and_a_parameter_that_exist(home: House) -> None:
     document = home.app.test_client().get("/openapi.json").json
     operations = {

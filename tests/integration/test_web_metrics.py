@@ -17,8 +17,14 @@ from psycopg.types.json import Jsonb
 
 from application.operations import Operations
 from interface.embedded_postgres import EmbeddedPostgres
-from interface.web.metrics import BREAKER_CALLS, BREAKER_FIGURES, STEP_OUTCOMES
+from interface.web.metrics import (
+    BREAKER_CALLS,
+    BREAKER_FIGURES,
+    STEP_OUTCOMES,
+    FleetCollector,
+)
 from system import event_counts, figures
+from system.persistence import brief_connection
 from tests.e2e.house import DECLINED_CARD, Api, House, house, house_on, unread, until
 from tests.integration.simulator_merchant import listening
 from tests.integration.test_web_webhooks import callback
@@ -79,13 +85,9 @@ def counted(home: House) -> Counter[str]:
     return Counter(e.event_type.value for log in home.recorded() for e in home.events_of(log))
 
 
-def shown(home: House) -> dict[str, float]:
+def shown(home: House) -> Counter[str]:
     """How many there are in the eyes of Prometheus."""
-    return {
-        dict(labels)["type"]: count
-        for (name, labels), count in scrape(home.url).items()
-        if name == "paysaga_events_total"
-    }
+    return Counter({kind: count for (kind,), count in counts_by(home, "events").items()})
 
 
 def test_the_figures_agree_with_the_events_of_the_log(home: House) -> None:
@@ -102,20 +104,17 @@ def test_the_figures_agree_with_the_events_of_the_log(home: House) -> None:
     home.api.cancel(home.api.created()["paymentId"], json={"reason": "in my own words"})
     until(lambda: shown(home) == counted(home))
 
-    payments = {
-        tuple(value for _, value in sorted(labels)): count
-        for (name, labels), count in scrape(home.url).items()
-        if name == "paysaga_payments_total"
-    }
-    assert payments == {
-        ("", "initiated"): 5,
-        ("", "processing"): 5,
-        ("", "completed"): 2,
-        ("card_declined", "failed"): 1,
-        ("", "refunded"): 1,
-        ("requested_by_merchant", "cancelled"): 1,
-        ("other", "cancelled"): 1,
-    }
+    assert counts_by(home, "payments") == Counter(
+        {
+            ("", "initiated"): 5,
+            ("", "processing"): 5,
+            ("", "completed"): 2,
+            ("card_declined", "failed"): 1,
+            ("", "refunded"): 1,
+            ("requested_by_merchant", "cancelled"): 1,
+            ("other", "cancelled"): 1,
+        }
+    )
 
 
 def counts_by(home: House, name: str) -> Counter[tuple[str, ...]]:
@@ -165,6 +164,35 @@ def test_callbacks_are_counted_by_what_came_of_them(home: House) -> None:
     kinds = {("paid",), ("unknown_payment",), ("unreadable",)}
     until(lambda: kinds <= in_the_log().keys())
     until(lambda: counts_by(home, "webhooks") == in_the_log())
+
+
+def test_no_counter_of_events_gets_a_series_that_was_not_there_before_the_event(
+    home: House,
+) -> None:
+    paid(home)
+    declined = home.api.created()
+    home.customer.pay(declined["transactionRef"], DECLINED_CARD)
+    home.api.saga_becomes(declined["paymentId"], "compensated")
+    home.api.cancel(home.api.created()["paymentId"], json={"reason": "in my own words"})
+    assert home.notify(b'{"cart_id": "of a message without a reference"}').status_code == 200
+    until(lambda: shown(home) == counted(home))
+    beginning = {
+        (sample.name, frozenset(sample.labels.items()))
+        for family in FleetCollector(figures.FleetFigures()).collect()
+        for sample in family.samples
+    }
+    names = {f"paysaga_{name}_total" for name in ("events", "payments", "saga_steps", "webhooks")}
+    there = {sample for sample in scrape(home.url) if sample[0] in names}
+    assert there == {sample for sample in beginning if sample[0] in names}
+
+
+def test_how_often_a_route_failed_is_shown_before_it_ever_did(own: House) -> None:
+    there = scrape(own.url)
+    for rule in own.app.url_map.iter_rules():
+        for method in {"GET", "POST"} & (rule.methods or set()):
+            for status in ("500", "503"):
+                labels = {"method": method, "route": rule.rule, "status": status}
+                assert ("paysaga_http_requests_total", frozenset(labels.items())) in there
 
 
 def test_the_time_to_the_final_status_is_a_histogram_of_what_really_passed(home: House) -> None:
@@ -406,7 +434,7 @@ def test_a_query_that_takes_too_long_ends_and_the_rest_is_still_served(
     own: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.api.get("/v1/payments")
-    monkeypatch.setattr(figures, "STATEMENT_TIMEOUT_MS", 50)
+    monkeypatch.setattr(brief_connection, "STATEMENT_TIMEOUT_MS", 50)
     with psycopg.connect(own.settings.conninfo) as connection:
         connection.execute("LOCK TABLE view_payments")
         samples = scrape(own.url)

@@ -13,6 +13,7 @@ from application.circuit_breaker import (
     EventDrivenCircuitBreaker,
     StateChange,
 )
+from interface.clock import SystemClock
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -149,3 +150,16 @@ class Trial:
 
 def _under_way() -> Generator[None, None, None]:
     yield
+
+
+class StillClock(SystemClock):
+    """What a whole process goes by, standing still until it is moved."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def now(self) -> datetime:
+        return EPOCH + timedelta(seconds=self.seconds)

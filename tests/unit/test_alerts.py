@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from domain.event import PaymentEventType
 from interface.web.metrics import DURATION, REQUESTS, FleetCollector
 from system.figures import GAUGES, FleetFigures
 from tests.unit.docs_tables import DOCS
@@ -29,6 +31,40 @@ def series() -> set[str]:
     http: list[MetricWrapperBase] = [REQUESTS, DURATION]
     families = [*(f for m in http for f in m.describe()), *FleetCollector(nothing).collect()]
     return {family.name + suffix for family in families for suffix in SUFFIXES[family.type]}
+
+
+def from_the_beginning(name: str) -> Iterator[tuple[str, ...]]:
+    """The values of a counter's labels for which a service shows 0 that has recorded nothing."""
+    for family in FleetCollector(FleetFigures()).collect():
+        for sample in family.samples:
+            if sample.name == f"paysaga_{name}":
+                assert sample.value == 0
+                yield tuple(sample.labels.values())
+
+
+def test_every_type_of_event_is_counted_from_the_beginning() -> None:
+    assert list(from_the_beginning("events_total")) == [(each.value,) for each in PaymentEventType]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("payments_total", ("completed", "")),
+        ("payments_total", ("failed", "card_declined")),
+        ("payments_total", ("cancelled", "other")),
+        ("payment_final_seconds_count", ("failed",)),
+        ("payment_final_seconds_bucket", ("cancelled", "60.0")),
+        ("saga_steps_total", ("confirm", "failed")),
+        ("saga_steps_total", ("settle", "compensated")),
+        ("webhooks_total", ("doubted",)),
+        ("webhooks_total", ("unknown_payment",)),
+        ("webhooks_total", ("unreadable",)),
+    ],
+)
+def test_what_can_be_known_beforehand_is_counted_from_the_beginning(
+    name: str, labels: tuple[str, ...]
+) -> None:
+    assert labels in from_the_beginning(name)
 
 
 @pytest.mark.parametrize("text", [RULES, RULE_TESTS, *QUERIES])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -55,11 +57,15 @@ BUSY = {
 }
 
 
+Answer = tuple[int, Any, dict[str, str]] | bytes | None
+
+
 @dataclass
 class Service:
-    """Answers what it is told to: a status with a document, or a broken connection for None."""
+    """Answers what it is told to: a status with a document, a broken connection for None, or just
+    these bytes before the connection breaks."""
 
-    answers: list[tuple[int, Any, dict[str, str]] | None]
+    answers: list[Answer]
     url: str = ""
     keys: list[str | None] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
@@ -69,7 +75,7 @@ class Service:
 
 
 @contextmanager
-def serving(*answers: tuple[int, Any, dict[str, str]] | None) -> Iterator[Service]:
+def serving(*answers: Answer) -> Iterator[Service]:
     service = Service(list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -79,6 +85,10 @@ def serving(*answers: tuple[int, Any, dict[str, str]] | None) -> Iterator[Servic
             answer = service.answers.pop(0)
             if answer is None:
                 self.connection.close()
+                return
+            if isinstance(answer, bytes):
+                self.wfile.write(answer)
+                self.connection.shutdown(socket.SHUT_RDWR)
                 return
             status, document, headers = answer
             body = document if isinstance(document, bytes) else json.dumps(document).encode()
@@ -112,6 +122,89 @@ def test_what_failed_is_sent_again_with_the_same_key(failure: Any) -> None:
     assert UUID(str(service.keys[0]))
 
 
+CREATED = b"HTTP/1.1 201 Created\r\n"
+CUT_OFF = {
+    "in the body": CREATED + b'Content-Length: 500\r\n\r\n{"paymentId"',
+    "in a chunk": CREATED + b'Transfer-Encoding: chunked\r\n\r\nff\r\n{"paymentId"',
+    "between chunks": CREATED + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n",
+    "in an error": b'HTTP/1.1 503 Busy\r\nContent-Length: 500\r\n\r\n{"title"',
+}
+
+
+@pytest.mark.parametrize("cut_off", CUT_OFF.values(), ids=CUT_OFF)
+def test_an_answer_that_breaks_off_is_asked_for_again_with_the_same_key(cut_off: bytes) -> None:
+    with serving(cut_off, (201, EXACT, {})) as service, service.client() as client:
+        assert client.create_payment("10.00", "SAR", "Tea").payment_id == PAYMENT["paymentId"]
+    assert len(service.keys) == 2
+    assert service.keys[0] == service.keys[1]
+
+
+@pytest.mark.parametrize("cut_off", CUT_OFF.values(), ids=CUT_OFF)
+def test_answers_that_break_off_again_and_again_are_given_up(cut_off: bytes) -> None:
+    with (
+        serving(*[cut_off] * ATTEMPTS_MAX) as service,
+        service.client() as client,
+        pytest.raises(ServiceUnreachable, match="cannot be reached"),
+    ):
+        client.create_payment("10.00", "SAR", "Tea")
+    assert len(service.keys) == ATTEMPTS_MAX
+
+
+@contextmanager
+def half_an_answer(then: Callable[[socket.socket], object]) -> Iterator[Client]:
+    """A service whose only answer is half sent, and then this is done to its connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(CUT_OFF["in the body"])
+                then(connection)
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        with Client(
+            f"http://127.0.0.1:{server.getsockname()[1]}", "sk_some", attempts_max=1
+        ) as one:
+            yield one
+        thread.join()
+
+
+def test_an_answer_that_stops_half_way_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("interface.client.ANSWER_TIMEOUT_SECONDS", 0.2)
+    is_over = threading.Event()
+    with half_an_answer(lambda _: is_over.wait(60)) as client:
+        with pytest.raises(ServiceUnreachable, match="did not answer within"):
+            client.payment("p")
+        is_over.set()
+
+
+def test_a_connection_that_is_reset_during_the_answer_is_a_broken_one() -> None:
+    at_once = struct.pack("ii", 1, 0)
+    with (
+        half_an_answer(
+            lambda end: end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        ) as client,
+        pytest.raises(ServiceUnreachable, match="cannot be reached"),
+    ):
+        client.payment("p")
+
+
+@pytest.mark.parametrize("page", [b"<html>proxy</html>", b"", b'{"paymentId": "p', b"[" * 100_000])
+def test_a_success_that_is_no_json_is_told_and_not_repeated(page: bytes) -> None:
+    with (
+        serving((200, page, {})) as service,
+        service.client() as client,
+        pytest.raises(ApiError, match="HTTP 200: the answer is no JSON of PaySaga") as refusal,
+    ):
+        client.create_payment("10.00", "SAR", "Tea")
+    assert (refusal.value.status, refusal.value.code) == (200, "http_error")
+    assert service.slept == []
+
+
 def test_amounts_come_as_exact_decimals_and_new_members_are_passed_over() -> None:
     with serving((200, EXACT, {})) as service, service.client() as client:
         assert client.payment("p").amount == Decimal("9007199254740993.01")
@@ -125,6 +218,30 @@ def test_two_requests_have_two_keys_unless_one_is_given() -> None:
         client.create_payment("1", "SAR", "Tea", idempotency_key="mine")
     assert len(set(service.keys)) == 3
     assert service.keys[2] == "mine"
+
+
+@pytest.mark.parametrize("secret", ["", " ", "sk_first\nsk_second", "sk_é", "🎉", "sk_\udcff"])
+def test_a_secret_that_cannot_be_sent_is_refused_and_not_shown(secret: str) -> None:
+    with pytest.raises(ValueError, match="an API key is one line of printable") as refusal:
+        Client("http://127.0.0.1:9", secret)
+    assert "sk_" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "é", "🎉", "x" * 256])
+def test_an_idempotency_key_that_cannot_be_sent_is_refused_and_not_made_up(key: str) -> None:
+    with (
+        serving() as service,
+        service.client() as client,
+        pytest.raises(ValueError, match="1 to 255 printable ASCII"),
+    ):
+        client.create_payment("1", "SAR", "Tea", idempotency_key=key)
+    assert service.keys == []
+
+
+def test_blanks_around_an_idempotency_key_mean_nothing() -> None:
+    with serving((201, EXACT, {})) as service, service.client() as client:
+        client.create_payment("1", "SAR", "Tea", idempotency_key=" mine ")
+    assert service.keys == ["mine"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
@@ -208,6 +325,7 @@ class Feed:
                 feed.asked.append(self.path)
                 piece = pieces.pop(0) if pieces else None
                 self.send_response(503 if piece is None else 200)
+                self.send_header("Content-Type", "text/event-stream; charset=utf-8")
                 self.end_headers()
                 self.wfile.write(piece or b"{}")
 
@@ -233,6 +351,27 @@ def test_a_stream_that_breaks_off_goes_on_behind_the_last_event() -> None:
     feed.close()
     begun = "/v1/events/stream?type=x"
     assert feed.asked == [begun, f"{begun}&after=7", f"{begun}&after=7", f"{begun}&after=9"]
+
+
+def test_a_refusal_of_the_stream_that_breaks_off_is_asked_for_again() -> None:
+    with (
+        serving(CUT_OFF["in an error"], (403, BUSY, {})) as service,
+        service.client() as client,
+        pytest.raises(ApiError) as refusal,
+    ):
+        next(client.stream())
+    assert refusal.value.status == 403
+    assert service.answers == []
+
+
+def test_a_page_in_place_of_the_stream_is_told() -> None:
+    page = (200, b"<html>proxy</html>", {"Content-Type": "text/html"})
+    with (
+        serving(page) as service,
+        service.client() as client,
+        pytest.raises(ApiError, match="HTTP 200: the answer is no JSON of PaySaga"),
+    ):
+        next(client.stream())
 
 
 def test_a_stream_is_given_up_after_many_attempts_and_one_that_never_was_after_few() -> None:

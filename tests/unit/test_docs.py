@@ -252,6 +252,11 @@ def test_the_picture_in_the_readme_is_the_system() -> None:
     assert set(re.findall(r"^ +(\w+) --> (\w+)$", picture, re.MULTILINE)) == pipes()
 
 
+def test_every_page_is_in_the_readme() -> None:
+    named = set(LINK.findall((ROOT / "README.md").read_text()))
+    assert {f"docs/{page.name}" for page in DOCS.glob("*.md")} <= named
+
+
 def test_every_page_is_in_the_index() -> None:
     named = set(LINK.findall((DOCS / "README.md").read_text()))
     assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= named

@@ -1,6 +1,9 @@
 """What each outcome of a gateway call tells the breaker before it (contract 8)."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from heapq import heapreplace
 from typing import Any, cast
 
 import pytest
@@ -21,7 +24,9 @@ from application.retrying import Retrying
 from domain.gateway_report import GatewayReport, TransactionKind, TransactionStatus
 from domain.money import money
 from interface.bootstrap import bulkhead_places
+from interface.coming_back import Jitter
 from interface.guarded_gateway import GuardedGateway, guard
+from tests.unit.circuit_breaker_kit import StillClock
 
 FOLLOW_UP = FollowUpRequest(
     cart_id="cart-1",
@@ -149,8 +154,64 @@ def test_while_all_trials_are_under_way_others_come_back_soon() -> None:
 
     gateway.during = second
     guard.refund(FOLLOW_UP)
-    assert waits == [500]
+    [wait_ms] = waits
+    assert 1_000 <= wait_ms <= 2_000
     assert gateway.calls == 2
+
+
+@contextmanager
+def trial_that_hangs(clock: StillClock, jitter: Jitter) -> Iterator[Callable[[], int]]:
+    """A gateway whose only trial is under way; asks it again and tells how long to wait."""
+    config = CircuitBreakerConfig(name="paytabs", max_concurrent_requests=1, timeout_ms=30_000)
+    retrying = Retrying(1, 1, 1, 60_000, sleep=lambda _seconds: None)
+    gateway = cast(PaymentGateway, Gateway())
+    guarded = guard(gateway, config, retrying, 4, clock=clock, jitter=jitter)
+    guarded.breaker.follow("HALF_OPEN")
+
+    def wait_ms() -> int:
+        with pytest.raises(NotAttempted) as refusal:
+            guarded.refund(FOLLOW_UP)
+        return refusal.value.retry_after_ms
+
+    with guarded.breaker:
+        yield wait_ms
+
+
+def test_the_longer_a_trial_hangs_the_longer_others_wait() -> None:
+    clock = StillClock()
+    longest: dict[float, int] = {}
+    with trial_that_hangs(clock, lambda _low, high: high) as wait_ms:
+        for clock.seconds in (0, 0.3, 1, 4, 7.5, 10, 29):
+            longest[clock.seconds] = wait_ms()
+    assert longest == {
+        0: 2_000,
+        0.3: 2_000,
+        1: 2_000,
+        4: 8_000,
+        7.5: 15_000,
+        10: 15_000,
+        29: 15_000,
+    }
+
+
+def test_nobody_who_waits_for_a_trial_comes_back_at_once() -> None:
+    clock = StillClock()
+    with trial_that_hangs(clock, lambda low, _high: low) as wait_ms:
+        for clock.seconds in (0, 4, 29.9):
+            assert wait_ms() == 1_000
+
+
+def test_work_that_waits_for_a_trial_that_hangs_does_not_go_in_circles() -> None:
+    """300 rows of the agenda, for the 30 s that a trial may take: with half a second between
+    two attempts each they were taken 18,000 times."""
+    clock, attempts = StillClock(), 0
+    waiting = [(0.0, row) for row in range(300)]
+    with trial_that_hangs(clock, random.Random(1).uniform) as wait_ms:
+        while waiting[0][0] < 30:
+            clock.seconds, row = waiting[0]
+            heapreplace(waiting, (clock.seconds + wait_ms() / 1000, row))
+            attempts += 1
+    assert attempts / 300 < 8
 
 
 def test_a_full_bulkhead_counts_nowhere() -> None:

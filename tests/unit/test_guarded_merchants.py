@@ -15,6 +15,7 @@ from application.confirmations import Delivery
 from application.payment_gateway import NotAttempted
 from interface import guarded_merchants
 from interface.guarded_merchants import GuardedMerchants, breaker_name
+from tests.unit.circuit_breaker_kit import StillClock
 
 SHOP = "https://shop.example.com/callback"
 OTHER = "https://other.example.com/callback"
@@ -211,17 +212,20 @@ def test_messages_that_are_turned_away_come_back_one_after_another() -> None:
     assert waits[-1] <= 60_000 + 30_000
 
 
-def test_a_trial_that_is_awaited_turns_others_away_for_a_moment_only() -> None:
-    config = CircuitBreakerConfig(name="x", max_concurrent_requests=1, reset_timeout_ms=1)
-    bench = Bench()
-    bench.guarded._config_for = lambda name: CircuitBreakerConfig(**{**vars(config), "name": name})
+def test_the_longer_a_trial_hangs_the_longer_other_messages_wait() -> None:
+    bench, clock = Bench(), StillClock()
+    bench.guarded._config_for = lambda name: CircuitBreakerConfig(
+        name=name, max_concurrent_requests=1, timeout_ms=30_000
+    )
+    bench.guarded._breakers_clock = clock
+    bench.guarded._jitter = lambda _low, high: high
     bench.send()
-    breaker = bench.circuits.kept["callback:shop.example.com"]
-    breaker.follow("HALF_OPEN")
+    bench.circuits.kept["callback:shop.example.com"].follow("HALF_OPEN")
     with bench.under_way(SHOP, 1):
-        rejection = bench.rejected()
-    assert rejection.reason == "circuit_open"
-    assert rejection.retry_after_ms <= 1000
+        for clock.seconds, wait_ms in ((0, 2_000), (4, 8_000), (20, 15_000)):
+            rejection = bench.rejected()
+            assert rejection.reason == "circuit_open"
+            assert wait_ms < rejection.retry_after_ms <= wait_ms + 1000
 
 
 def test_the_number_of_hosts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

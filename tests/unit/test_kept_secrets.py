@@ -69,13 +69,14 @@ def test_a_profile_id_that_is_none_is_refused_with_advice(tmp_path: Path) -> Non
 
 def test_other_commands_find_what_a_running_serve_started(tmp_path: Path) -> None:
     settings = load_settings(data_dir=tmp_path)
-    running = Running(1, "http://127.0.0.1:8080", DATABASE, "http://127.0.0.1:8090")
+    running = Running(1, "http://127.0.0.1:18411", DATABASE, "http://127.0.0.1:8090")
     with DataFolder(tmp_path) as folder:
         folder.tell(running)
         assert running_serve(tmp_path) == running
         attached = attach(settings)
     assert attached.database_url == DATABASE
     assert attached.gateway_url == "http://127.0.0.1:8090"
+    assert attached.base_url == "http://127.0.0.1:18411"
     assert attached.paytabs_profile_id is not None
     assert attach(settings) == settings
 
@@ -83,8 +84,15 @@ def test_other_commands_find_what_a_running_serve_started(tmp_path: Path) -> Non
 def test_what_is_set_goes_before_what_serve_started(tmp_path: Path) -> None:
     with DataFolder(tmp_path) as folder:
         folder.tell(Running(1, "http://127.0.0.1:8080", DATABASE, None))
-        attached = attach(load_settings(data_dir=tmp_path, database_url="postgresql://other/db"))
+        attached = attach(
+            load_settings(
+                data_dir=tmp_path,
+                database_url="postgresql://other/db",
+                public_url="https://pay.example.com",
+            )
+        )
     assert attached.database_url == "postgresql://other/db"
+    assert attached.base_url == "https://pay.example.com"
     assert attached.paytabs_profile_id is None
 
 
