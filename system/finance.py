@@ -11,6 +11,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from eventsourcing.persistence import DataError
 from psycopg.rows import class_row
 from psycopg.sql import SQL
 
@@ -47,8 +48,14 @@ AFTER_ALL_TIME = "~"
 """Texts that stand before and behind every time."""
 
 
+UNREADABLE = (
+    "an entry of the journal cannot be read: `paysaga journal verify` names what was altered"
+)
+
+
 class BooksIncomplete(Exception):
-    """The journal lacks events that belong in the books; the text says what to do."""
+    """The journal lacks events that belong in the books, or some cannot be read; the text says
+    what to do."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,8 @@ def daily_totals(
     and `end` is not.
 
     Raises:
-        BooksIncomplete: the journal is behind, or an event that belongs in it is parked.
+        BooksIncomplete: the journal is behind, or an event that belongs in it is parked; while the
+            totals are read, that one of its entries cannot be.
     """
     _require_complete(persistence, applications)
     since = timestamp(begin) if begin else BEFORE_ALL_TIME
@@ -136,9 +144,14 @@ def _movements(persistence: PostgresPersistence, since: str, until: str) -> Iter
     while True:
         values = {"settled": SETTLED, "refunded": REFUNDED, "earned": EARNED, "limit": PAGE_SIZE}
         values |= {"timestamp": place[0], "position": place[1], "end": until}
-        with persistence.connection() as connection:
-            cursor = connection.cursor(row_factory=class_row(Movement))
-            page = cursor.execute(PAGE, values).fetchall()
+        try:
+            with persistence.connection() as connection:
+                cursor = connection.cursor(row_factory=class_row(Movement))
+                page = cursor.execute(PAGE, values).fetchall()
+        except DataError as error:
+            raise BooksIncomplete(UNREADABLE) from error
+        if any(each.amount is None or each.currency is None for each in page):
+            raise BooksIncomplete(UNREADABLE)
         yield from page
         if len(page) < PAGE_SIZE:
             return

@@ -6,7 +6,7 @@ with the new tables where it stopped with the old ones.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -109,6 +109,18 @@ def rebuildable(applications: Applications) -> list[str]:
     ]
 
 
+def require_rebuildable(applications: Applications, names: Iterable[str]) -> None:
+    """All of these can be rebuilt.
+
+    Raises:
+        RebuildRefused: one is no projection, or must not be rebuilt.
+    """
+    known = rebuildable(applications)
+    for name in names:
+        if name not in known:
+            raise RebuildRefused(f"'{name}' cannot be rebuilt: choose one of {', '.join(known)}")
+
+
 class Rebuild:
     """One rebuild of one projection. Interrupt it whenever you like: the next one goes on.
 
@@ -120,9 +132,7 @@ class Rebuild:
     def __init__(
         self, persistence: PostgresPersistence, applications: Applications, name: str
     ) -> None:
-        known = rebuildable(applications)
-        if name not in known:
-            raise RebuildRefused(f"'{name}' cannot be rebuilt: choose one of {', '.join(known)}")
+        require_rebuildable(applications, [name])
         projection = applications.by_name[name]
         assert isinstance(projection, Projection)
         self._projection = projection
@@ -238,9 +248,9 @@ class Rebuild:
     def _changes(self, leader: EventLog[Any], last: int) -> Iterator[RowChange]:
         project, decode = self._projection.project, leader.mapper.decode
         for event in self._batch(leader, last):
-            if not self._is_concerned_by(event.topic):
-                continue
             try:
+                if not self._is_concerned_by(event.topic):
+                    continue
                 yield from project(
                     decode(event.originator_id, event.originator_version, event.topic, event.state)
                 )

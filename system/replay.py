@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 from uuid import UUID, uuid5
 
 from eventsourcing.application import AggregateNotFoundError
+from eventsourcing.persistence import StoredEvent
 
 from application.envelope import Opener, camel_case, public_value
 from application.event_log import EventLog, ReadsMany, replayed
@@ -19,6 +21,7 @@ from domain.gateway_call import GatewayCall
 from domain.payment import Payment
 from domain.payment_saga import PaymentSaga
 from system.applications import Applications
+from system.replaying import read_back, replaying
 
 Event = PaySagaAggregate.Event
 State = dict[str, Any]
@@ -84,16 +87,22 @@ def story_of(
 
     Raises:
         AggregateNotFoundError: there was no such payment then.
+        ReplayImpossible: an event of it, or of what belongs to it, is gone or is none. Events of
+            the payment behind `version` do not matter.
     """
-    own = [
-        event
-        for event in applications.payments.history(payment_id)
-        if (version is None or event.originator_version <= version)
-        and (as_of is None or event.timestamp <= as_of)
-    ]
-    if not own or (version is not None and own[-1].originator_version < version):
-        raise AggregateNotFoundError(str(payment_id))
-    end = own[-1].timestamp if version is not None else as_of
+    log = applications.payments
+    with replaying(log, payment_id):
+        records = stored_of(log, [payment_id])[:version]
+        events, _ = read_back(log, payment_id, records)
+        own = [event for event in events if as_of is None or event.timestamp <= as_of]
+        if own and (version is None or own[-1].originator_version == version):
+            return _story(applications, own, own[-1].timestamp if version is not None else as_of)
+    raise AggregateNotFoundError(str(payment_id))
+
+
+def _story(applications: Applications, own: Sequence[Event], end: datetime | None) -> Story:
+    """The story of the payment that has these events, until the moment `end`."""
+    payment_id = own[0].originator_id
     others = [
         event
         for event in _around(applications, payment_id, own)
@@ -123,7 +132,7 @@ def _is_about(event: Event, payment_id: UUID) -> bool:
 def _around(applications: Applications, payment_id: UUID, own: Sequence[Event]) -> list[Event]:
     """The events of all that belongs to a payment: saga, calls, callbacks, confirmations, the
     suspicions that came of them, its contract, and what was earned."""
-    saga = applications.sagas.history(PaymentSaga.create_id(payment_id))
+    saga = histories(applications.sagas, [PaymentSaga.create_id(payment_id)])
     calls = [event.call.call_id for event in saga if isinstance(event, PaymentSaga.CallRequested)]
     webhooks = [
         event.webhook_id for event in saga if isinstance(event, PaymentSaga.NotificationHandled)
@@ -149,11 +158,25 @@ def _around(applications: Applications, payment_id: UUID, own: Sequence[Event]) 
 
 
 def histories(log: EventLog[Any], aggregate_ids: Sequence[UUID]) -> list[Event]:
-    """The events of several aggregates, in one round trip where the recorder can do that."""
+    """The events of several aggregates.
+
+    Raises:
+        ReplayImpossible: one of them is gone, or is none.
+    """
+    stored = groupby(stored_of(log, aggregate_ids), key=lambda each: each.originator_id)
+    return [
+        event
+        for aggregate_id, records in stored
+        for event in read_back(log, cast(UUID, aggregate_id), list(records))[0]
+    ]
+
+
+def stored_of(log: EventLog[Any], aggregate_ids: Sequence[UUID]) -> Sequence[StoredEvent]:
+    """What is stored of several aggregates, of each together and in order; in one round trip where
+    the recorder can do that."""
     if not isinstance(log.recorder, ReadsMany):
-        return [event for each in aggregate_ids for event in log.history(each)]
-    stored = log.recorder.select_events_of(list(aggregate_ids))
-    return [log.mapper.to_domain_event(event) for event in stored]  # type: ignore[misc]
+        return [event for each in aggregate_ids for event in log.recorder.select_events(each)]
+    return log.recorder.select_events_of(list(aggregate_ids))
 
 
 def _by_aggregate(events: Iterable[Event]) -> list[list[Event]]:

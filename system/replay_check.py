@@ -10,7 +10,7 @@ from uuid import UUID
 from eventsourcing.persistence import StoredEvent
 from psycopg.sql import SQL, Composed, Identifier
 
-from application.event_log import EventLog, ReadsMany, replayed
+from application.event_log import EventLog, ReadsMany
 from application.rows import Upsert, fold
 from application.vault import Vault
 from domain.confirmation import Confirmation
@@ -40,6 +40,7 @@ from system.projections.contracts_view import contract_row, earnings_total
 from system.projections.payments_view import payment_row, refund_rows
 from system.projections.sagas_view import saga_row
 from system.projections.webhooks_view import webhook_row
+from system.replaying import FIRST_IS_GONE, ReplayImpossible, read_back, replaying
 
 PAGE_SIZE = 500
 """The most aggregates that are held at once."""
@@ -56,8 +57,9 @@ ORPHANS = SQL(
     "(SELECT FROM {events} e WHERE e.originator_id = v.{owner}) ORDER BY 1 LIMIT %s"
 )
 BEHEADED = SQL(
-    "SELECT originator_id FROM {} e WHERE originator_version > 1 AND NOT EXISTS (SELECT FROM {} f "
-    "WHERE f.originator_id = e.originator_id AND f.originator_version = 1) LIMIT 1"
+    "SELECT DISTINCT originator_id AS id FROM {0} e WHERE originator_version <> 1 "
+    "AND originator_id > %s AND NOT EXISTS (SELECT FROM {0} f "
+    "WHERE f.originator_id = e.originator_id AND f.originator_version = 1) ORDER BY 1 LIMIT %s"
 )
 ORPHANS_MAX = 1000
 EARNED = "SELECT event_id, payment_id FROM view_earnings WHERE event_id > %s ORDER BY 1 LIMIT %s"
@@ -99,34 +101,40 @@ class Difference:
     replayed: Any
 
 
-class ReplayImpossible(Exception):
-    """An aggregate cannot be replayed: an event of it is gone, or is none; the text says which."""
+@dataclass(frozen=True)
+class NotReplayed:
+    """An aggregate that cannot be replayed, and so not be compared: an event of it is gone, or is
+    none; `reason` says which."""
+
+    log: str
+    aggregate_id: UUID
+    reason: str
+
+
+Finding = Difference | NotReplayed
 
 
 class ReplayCheck:
-    """Replays all logs, page by page. Differences are told as they are found."""
+    """Replays all logs, page by page. What is wrong is told as it is found."""
 
     def __init__(self, persistence: PostgresPersistence, applications: Applications) -> None:
         self._persistence = persistence
         self._applications = applications
         self.replayed: dict[str, int] = {}
 
-    def run(self, progress: Progress = lambda _done, _total: None) -> Iterator[Difference]:
-        """Every difference; `replayed` counts the aggregates of each log meanwhile.
-
-        Raises:
-            ReplayImpossible: events of an aggregate are gone, or are none.
-        """
+    def run(self, progress: Progress = lambda _done, _total: None) -> Iterator[Finding]:
+        """Every difference, and every aggregate that cannot be replayed; `replayed` counts the
+        aggregates of each log that were tried meanwhile."""
         total = sum(self._count(log) for log in self._logs())
         done = 0
         for log in self._logs():
             self.replayed[log.name] = 0
             for ids in self._pages(log):
-                yield from self._differing(log, ids)
+                yield from self._wrong(log, ids)
                 self.replayed[log.name] += len(ids)
                 done += len(ids)
                 progress(done, total)
-            self._require_beginnings(log)
+            yield from self._beheaded(log)
         yield from self._orphans()
 
     def _logs(self) -> list[EventLog[Any]]:
@@ -138,13 +146,18 @@ class ReplayCheck:
             row = connection.execute(statement.format(_events(log))).fetchone()
         return int(row["count"]) if row else 0
 
-    def _require_beginnings(self, log: EventLog[Any]) -> None:
-        """All aggregates were found by their first events."""
-        with self._persistence.connection() as connection:
-            statement = BEHEADED.format(_events(log), _events(log))
-            found = connection.execute(statement).fetchone()
-        if found:
-            raise ReplayImpossible(f"{log.name} {found['originator_id']}: its first event is gone")
+    def _beheaded(self, log: EventLog[Any]) -> Iterator[NotReplayed]:
+        """Those without their first events, by which all others were found."""
+        last = UUID(int=0)
+        while True:
+            with self._persistence.connection() as connection:
+                statement = BEHEADED.format(_events(log))
+                rows = connection.execute(statement, (last, PAGE_SIZE)).fetchall()
+            for row in rows:
+                yield NotReplayed(log.name, row["id"], FIRST_IS_GONE)
+            if len(rows) < PAGE_SIZE:
+                return
+            last = rows[-1]["id"]
 
     def _pages(self, log: EventLog[Any]) -> Iterator[list[UUID]]:
         position = 0
@@ -157,41 +170,56 @@ class ReplayCheck:
             yield [row["originator_id"] for row in rows]
             position = rows[-1]["notification_id"]
 
-    def _differing(self, log: EventLog[Any], ids: Sequence[UUID]) -> list[Difference]:
-        """What differs even after the view has had time to catch up."""
+    def _wrong(self, log: EventLog[Any], ids: Sequence[UUID]) -> list[Finding]:
+        """What is wrong even after the views have had time to catch up."""
         found = self._compare(log, ids)
         for _ in range(SECOND_LOOKS):
-            if not found:
+            differing = [each for each, wrong in found.items() if isinstance(wrong[0], Difference)]
+            if not differing:
                 break
             time.sleep(SECOND_LOOK_SECONDS)
-            found = self._compare(log, list(found))
-        return [difference for differences in found.values() for difference in differences]
+            for each in differing:
+                del found[each]
+            found |= self._compare(log, differing)
+        return [finding for wrong in found.values() for finding in wrong]
 
-    def _compare(self, log: EventLog[Any], ids: Sequence[UUID]) -> dict[UUID, list[Difference]]:
-        """The differences of each aggregate that has any."""
-        expected = self._expected(log, ids)
+    def _compare(self, log: EventLog[Any], ids: Sequence[UUID]) -> dict[UUID, list[Finding]]:
+        """What is wrong with each aggregate with which anything is."""
+        expected: dict[UUID, dict[Place, Row]] = {}
+        found: dict[UUID, list[Finding]] = {}
+        stored = cast(ReadsMany, log.recorder).select_events_of(ids)
+        for aggregate_id, records in groupby(stored, key=_aggregate_id):
+            try:
+                expected[aggregate_id] = self._expected(log, aggregate_id, list(records))
+            except ReplayImpossible as impossible:
+                found[aggregate_id] = [NotReplayed(log.name, aggregate_id, impossible.reason)]
         shown = self._shown({place for rows in expected.values() for place in rows})
-        found = {each: list(_compared(rows, shown)) for each, rows in expected.items()}
-        return {each: differences for each, differences in found.items() if differences}
+        for aggregate_id, rows in expected.items():
+            differences: list[Finding] = list(_compared(rows, shown))
+            if differences:
+                found[aggregate_id] = differences
+        return found
 
-    def _expected(self, log: EventLog[Any], ids: Sequence[UUID]) -> dict[UUID, dict[Place, Row]]:
-        """The rows that the views must show of each aggregate."""
+    def _expected(
+        self, log: EventLog[Any], aggregate_id: UUID, records: Sequence[StoredEvent]
+    ) -> dict[Place, Row]:
+        """The rows that the views must show of an aggregate.
+
+        Raises:
+            ReplayImpossible: an event of it is gone, or is none.
+        """
         projections = [
             follower
             for follower in self._applications.followers_of(log)
             if isinstance(follower, Projection) and follower.is_rebuildable
         ]
-        stored = cast(ReadsMany, log.recorder).select_events_of(ids)
-        found = {}
-        for aggregate_id, records in groupby(
-            stored, key=lambda each: cast(UUID, each.originator_id)
-        ):
-            events, aggregate = _replayed(log, aggregate_id, list(records))
+        with replaying(log, aggregate_id):
+            events, aggregate = read_back(log, aggregate_id, records)
             rows = projected_rows(projections, events)
             for table, key, row in rows_of(aggregate, self._applications.vault):
                 rows.setdefault((table, key), {}).update(row)
-            found[aggregate_id] = rows
-        return found
+            _require_keys(rows)
+            return rows
 
     def _shown(self, places: Collection[Place]) -> dict[Place, Row]:
         keys: dict[str, list[UUID]] = {}
@@ -244,17 +272,14 @@ class ReplayCheck:
             last = rows[-1]["event_id"]
 
 
-def _replayed(
-    log: EventLog[Any], aggregate_id: UUID, records: Sequence[StoredEvent]
-) -> tuple[list[Any], Any]:
-    """An aggregate's events, and what they come to."""
-    try:
-        events = [log.mapper.to_domain_event(record) for record in records]
-        return events, replayed(None, events)
-    except Exception as error:
-        raise ReplayImpossible(
-            f"{log.name} {aggregate_id} cannot be replayed: {type(error).__name__}: {error}"
-        ) from error
+def _aggregate_id(stored: StoredEvent) -> UUID:
+    return cast(UUID, stored.originator_id)
+
+
+def _require_keys(rows: Collection[Place]) -> None:
+    for table, key in rows:
+        if not isinstance(key, UUID):
+            raise TypeError(f"{key!r} is no key of {table}")
 
 
 def projected_rows(projections: Sequence[Projection], events: Sequence[Any]) -> dict[Place, Row]:

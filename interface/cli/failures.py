@@ -8,6 +8,8 @@ import click
 from interface.settings import InvalidSettings
 
 EXIT_FAILED = 1
+VERIFY = "`paysaga journal verify` names what was altered"
+"""The advice where what is stored cannot be read."""
 
 
 class CommandFailed(Exception):

@@ -2,23 +2,24 @@
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import click
+from eventsourcing.persistence import PersistenceError
 
 from application.envelope import camel_case, timestamp
 from application.journal import Link, opened_envelope
 from application.vault import Vault
 from domain.event import PaymentEventType
-from interface.cli.failures import CommandFailed
+from interface.cli.failures import VERIFY, CommandFailed
 from interface.cli.moment import MomentType
 from interface.cli.operators_database import operators_database
 from interface.cli.progress import progress_bar
-from interface.cli.showing import show_json
+from interface.cli.showing import printable, show_json
 from interface.json_text import write_json
 from system.finance import BooksIncomplete, DailyTotals, daily_totals
 from system.journal_check import JournalCheck, Verdict
@@ -27,10 +28,13 @@ from system.persistence.journal_queries import EntryFilter, JournalQueries
 CSV_COLUMNS = (
     *("position", "id", "type", "timestamp", "priority", "correlationId", "causationId"),
     *("aggregateId", "aggregateType", "aggregateVersion", "source", "userId", "data"),
+    *("version", "sessionId", "ipAddress", "userAgent", "traceId", "spanId"),
 )
 FINANCE_COLUMNS = tuple(camel_case(field.name) for field in fields(DailyTotals))
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so would be run as a formula by a spreadsheet."""
+
+T = TypeVar("T")
 
 
 class LinkType(click.ParamType[Link]):
@@ -136,11 +140,11 @@ def export(
         timestamp_to=timestamp(end) if end else None,
     )
     with operators_database() as (persistence, applications):
-        documents = _documents(JournalQueries(persistence), wanted, applications.vault)
+        rows = JournalQueries(persistence).all(wanted)
         if form == "csv":
-            _write_csv(CSV_COLUMNS, map(_flat, documents))
+            _write_csv(CSV_COLUMNS, _exported(rows, applications.vault, _flat))
         else:
-            _write_lines(documents)
+            _write_lines(_exported(rows, applications.vault, write_json))
 
 
 @journal.command()
@@ -154,31 +158,44 @@ def finance(begin: datetime | None, end: datetime | None, form: str) -> None:
     """
     with operators_database() as (persistence, applications):
         try:
-            totals = daily_totals(persistence, applications, begin, end)
+            documents = (
+                {camel_case(name): value for name, value in vars(each).items()}
+                for each in daily_totals(persistence, applications, begin, end)
+            )
+            if form == "csv":
+                _write_csv(FINANCE_COLUMNS, documents)
+            else:
+                _write_lines(map(write_json, documents))
         except BooksIncomplete as incomplete:
             raise CommandFailed(str(incomplete)) from None
-        documents = (
-            {camel_case(name): value for name, value in vars(each).items()} for each in totals
-        )
-        if form == "csv":
-            _write_csv(FINANCE_COLUMNS, documents)
-        else:
-            _write_lines(documents)
 
 
-def _documents(
-    queries: JournalQueries, wanted: EntryFilter, vault: Vault
-) -> Iterator[dict[str, Any]]:
-    for row in queries.all(wanted):
-        document = opened_envelope(row["envelope"], vault, "PROCESSED")
-        del document["status"]
-        yield {"position": row["position"], **document}
+def _exported(
+    rows: Iterator[dict[str, Any]], vault: Vault, form: Callable[[dict[str, Any]], T]
+) -> Iterator[T]:
+    """Entries in the form in which they are exported.
+
+    Raises:
+        CommandFailed: an envelope is none; what comes before it is exported.
+    """
+    for row in rows:
+        try:
+            document = opened_envelope(row["envelope"], vault, "PROCESSED")
+            del document["status"]
+            exported = form({"position": row["position"], **document})
+        except PersistenceError:
+            raise
+        except Exception as error:
+            reason = printable(f"{type(error).__name__}: {error}")
+            told = f"entry {row['position']}: its envelope cannot be read: {reason}"
+            raise CommandFailed(told, VERIFY) from error
+        yield exported
 
 
-def _write_lines(documents: Iterator[dict[str, Any]]) -> None:
+def _write_lines(lines: Iterator[bytes]) -> None:
     sys.stdout.flush()
-    for document in documents:
-        sys.stdout.buffer.write(write_json(document) + b"\n")
+    for line in lines:
+        sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
 
 
@@ -191,7 +208,8 @@ def _write_csv(columns: Sequence[str], documents: Iterator[dict[str, Any]]) -> N
 
 def _flat(document: dict[str, Any]) -> dict[str, Any]:
     data = write_json(document["data"]).decode()
-    return {**document, **document["metadata"], "data": data}
+    members = {**document, **document["metadata"], "data": data}
+    return {name: members[name] for name in CSV_COLUMNS}
 
 
 def _cell(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import gc
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -10,12 +11,12 @@ from application.envelope import public_record
 from interface.cli.failures import CommandFailed
 from interface.cli.operators_database import operators_database
 from interface.cli.progress import progress_bar
-from interface.cli.showing import show_json, show_table
+from interface.cli.showing import printable, show_json, show_table
 from interface.json_text import write_json
 from system.applications import Applications
 from system.persistence.postgres import PostgresPersistence
 from system.positions import FollowerPosition, positions
-from system.rebuild import Rebuild, RebuildRefused, rebuildable
+from system.rebuild import Rebuild, RebuildRefused, rebuildable, require_rebuildable
 
 COLUMNS = (
     "follower",
@@ -64,8 +65,17 @@ def rebuild(names: tuple[str, ...], is_all: bool) -> None:
         raise click.UsageError("name what to rebuild, or give --all")
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     with operators_database() as (persistence, applications):
+        _require_rebuildable(applications, names)
         for name in names or rebuildable(applications):
             _rebuild(persistence, applications, name)
+
+
+def _require_rebuildable(applications: Applications, names: Iterable[str]) -> None:
+    """A name that is none is refused before the first rebuild, which may take long."""
+    try:
+        require_rebuildable(applications, names)
+    except RebuildRefused as refusal:
+        raise CommandFailed(printable(refusal)) from None
 
 
 def _rebuild(persistence: PostgresPersistence, applications: Applications, name: str) -> None:
@@ -74,7 +84,7 @@ def _rebuild(persistence: PostgresPersistence, applications: Applications, name:
         with progress_bar(name) as tell:
             rebuilt = Rebuild(persistence, applications, name).run(tell)
     except RebuildRefused as refusal:
-        raise CommandFailed(str(refusal)) from None
+        raise CommandFailed(printable(refusal)) from None
     except KeyboardInterrupt:
         raise CommandFailed("interrupted: the same command goes on where it stopped") from None
     seconds = time.monotonic() - began

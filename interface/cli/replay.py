@@ -1,18 +1,20 @@
 """The command `paysaga replay`: past states from the events alone, and the proof of the views."""
 
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import click
 from eventsourcing.application import AggregateNotFoundError
 
-from application.envelope import envelope, public_value
+from application.envelope import envelope, public_record, public_value
 from application.vault import Vault
-from interface.cli.failures import CommandFailed
+from interface.cli.failures import VERIFY, CommandFailed
 from interface.cli.moment import MomentType
 from interface.cli.operators_database import operators_database
 from interface.cli.progress import progress_bar
@@ -20,9 +22,10 @@ from interface.cli.showing import printable, show_fields, show_json
 from interface.json_text import write_json
 from interface.web.documents import payment_document
 from system.replay import Change, Happening, Story, story_of
-from system.replay_check import Difference, Progress, ReplayCheck, ReplayImpossible
+from system.replay_check import Difference, Finding, NotReplayed, ReplayCheck
+from system.replaying import ReplayImpossible, replaying
 
-DIFFERENCES_MAX = 1000
+FINDINGS_MAX = 1000
 """So many are printed; afterwards they are only counted."""
 
 
@@ -56,20 +59,7 @@ def replay(
     _require(payment_id is not None, "name a payment, or use --all --check")
     _require(version is None or as_of is None, "give either --version or --as-of")
     assert payment_id is not None
-    with operators_database() as (_, applications):
-        try:
-            story = story_of(applications, payment_id, version=version, as_of=as_of)
-        except AggregateNotFoundError:
-            raise CommandFailed(
-                f"there is no payment {payment_id}, or was none then",
-                "see `paysaga payments list`",
-            ) from None
-        saga_status = story.saga.status if story.saga else None
-        document = payment_document(story.payment, applications.vault, saga_status)
-        if is_json:
-            _show_story_as_json(story, document, applications.vault)
-        else:
-            _show_story(story, document)
+    _tell(payment_id, version, as_of, is_json)
 
 
 def _require(is_right: bool, advice: str) -> None:
@@ -77,25 +67,46 @@ def _require(is_right: bool, advice: str) -> None:
         raise click.UsageError(advice)
 
 
-def _show_story_as_json(story: Story, document: dict[str, Any], vault: Vault) -> None:
-    history = [
-        {
-            "event": envelope(happening.event, vault, "PROCESSED"),
-            "changes": [asdict(change) for change in happening.changes],
-        }
-        for happening in story.happenings
-    ]
-    show_json(write_json({"payment": document, "history": history}))
+def _tell(payment_id: UUID, version: int | None, as_of: datetime | None, is_json: bool) -> None:
+    with operators_database() as (_, applications):
+        try:
+            story = story_of(applications, payment_id, version=version, as_of=as_of)
+            with replaying(applications.payments, payment_id):
+                show = _in_words(story, applications.vault, is_json)
+        except AggregateNotFoundError:
+            raise CommandFailed(
+                f"there is no payment {payment_id}, or was none then",
+                "see `paysaga payments list`",
+            ) from None
+        except ReplayImpossible as impossible:
+            raise CommandFailed(printable(impossible), VERIFY) from None
+        show()
 
 
-def _show_story(story: Story, document: dict[str, Any]) -> None:
+def _in_words(story: Story, vault: Vault, is_json: bool) -> Callable[[], None]:
+    """What prints the story, with all that is made of its events made already."""
+    saga_status = story.saga.status if story.saga else None
+    document = payment_document(story.payment, vault, saga_status)
+    if is_json:
+        history = [
+            {
+                "event": envelope(happening.event, vault, "PROCESSED"),
+                "changes": [asdict(change) for change in happening.changes],
+            }
+            for happening in story.happenings
+        ]
+        return partial(show_json, write_json({"payment": document, "history": history}))
     state = {
         name: write_json(value).decode() if isinstance(value, dict | list) else value
         for name, value in document.items()
     }
+    return partial(_show_story, state, list(_lines(story.roots)))
+
+
+def _show_story(state: dict[str, Any], lines: list[str]) -> None:
     show_fields(state)
     click.echo("")
-    for line in _lines(story.roots):
+    for line in lines:
         click.echo(line)
 
 
@@ -133,33 +144,38 @@ def _text(value: Any) -> str:
 
 
 def _check_all(is_json: bool) -> None:
+    found: Counter[type[Finding]] = Counter()
     with operators_database() as (persistence, applications), progress_bar("replay") as tell:
         check = ReplayCheck(persistence, applications)
-        count = 0
-        for difference in _differences(check, tell):
-            count += 1
-            if count <= DIFFERENCES_MAX and not is_json:
-                click.echo(_told(difference))
-            elif count <= DIFFERENCES_MAX:
-                fields = {name: public_value(item, str) for name, item in vars(difference).items()}
-                show_json(write_json(fields))
+        for finding in check.run(tell):
+            if found.total() < FINDINGS_MAX:
+                _show_finding(finding, is_json)
+            found[type(finding)] += 1
     sys.stdout.flush()
-    replayed = ", ".join(f"{log} {number}" for log, number in check.replayed.items())
-    if count:
-        raise CommandFailed(
-            f"{count} differences between the events and the read models",
-            "`paysaga projections rebuild NAME` makes a read model anew",
-        )
+    if found:
+        raise CommandFailed(*_summary(found[Difference], found[NotReplayed]))
     if not is_json:
+        replayed = ", ".join(f"{log} {number}" for log, number in check.replayed.items())
         click.echo(f"the read models show what the events say; replayed: {replayed}")
 
 
-def _differences(check: ReplayCheck, tell: Progress) -> Iterator[Difference]:
-    try:
-        yield from check.run(tell)
-    except ReplayImpossible as impossible:
-        advice = "`paysaga journal verify` names what was altered"
-        raise CommandFailed(str(impossible), advice) from None
+def _show_finding(finding: Finding, is_json: bool) -> None:
+    if is_json:
+        show_json(write_json(public_record(finding)))
+    elif isinstance(finding, Difference):
+        click.echo(_told(finding))
+    else:
+        place = f"{finding.log} {finding.aggregate_id}"
+        click.echo(printable(f"{place} cannot be replayed: {finding.reason}"))
+
+
+def _summary(differences: int, not_replayed: int) -> Iterator[str]:
+    if differences:
+        yield f"{differences} differences between the events and the read models"
+        yield "`paysaga projections rebuild NAME` makes a read model anew"
+    if not_replayed:
+        yield f"{not_replayed} aggregates cannot be replayed, and were not compared"
+        yield VERIFY
 
 
 def _told(difference: Difference) -> str:

@@ -127,6 +127,47 @@ def test_an_export_for_spreadsheets_runs_no_formula(kept: Books, env: dict[str, 
     assert {row["source"] for row in rows if row["aggregateType"] == "Payment"} == {"'=1+1"}
 
 
+def test_a_line_for_spreadsheets_has_all_that_a_line_of_json_has(
+    kept: Books, env: dict[str, str]
+) -> None:
+    for name in ("userId", "sessionId", "ipAddress", "userAgent", "traceId", "spanId"):
+        change = (f'"{name}":null', f'"{name}":"the {name}"')
+        kept.query("UPDATE journal SET envelope = replace(envelope, %s, %s)", *change)
+    result = run("journal", "export", "--format", "csv", env=env)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    for row, line in zip(rows, exported(env), strict=True):
+        metadata, data = line.pop("metadata"), line.pop("data")
+        told = {name: "" if value is None else str(value) for name, value in line.items()}
+        told |= {name: value or "" for name, value in metadata.items()}
+        assert {name: text for name, text in row.items() if name != "data"} == told
+        assert json.loads(row["data"]) == data
+
+
+CUT_OFF = "left(envelope, 40)"
+NO_TEXT = 'regexp_replace(envelope, \'"description":"[^"]*"\', \'"description":"\\ud800"\')'
+
+
+@pytest.mark.parametrize(
+    ("form", "envelope"),
+    [
+        *((form, broken) for form in ("jsonl", "csv") for broken in (CUT_OFF, "'[]'", "'{}'")),
+        ("jsonl", NO_TEXT),
+        ("csv", NO_TEXT),
+        ("csv", "replace(envelope, 'traceId', 'trace')"),
+    ],
+)
+def test_an_entry_that_cannot_be_exported_is_named_behind_those_before_it(
+    kept: Books, env: dict[str, str], envelope: str, form: str
+) -> None:
+    kept.query(f"UPDATE journal SET envelope = {envelope} WHERE position = 2")
+    result = run("journal", "export", "--format", form, env=env)
+    told, advice = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert told.startswith("entry 2: its envelope cannot be read: ")
+    assert advice == "`paysaga journal verify` names what was altered"
+    assert len(result.stdout.splitlines()) == 1 + (form == "csv")
+
+
 def test_whoever_was_erased_reads_erased_in_an_export(kept: Books, env: dict[str, str]) -> None:
     kept.query("DELETE FROM client_keys")
     assert exported(env)[0]["data"]["clientInfo"] == "erased"

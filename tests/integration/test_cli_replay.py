@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from domain.payment_saga import PaymentSaga
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.journal_kit import Books, books
 from tests.integration.production_kit import Production, running
@@ -96,6 +97,66 @@ def test_read_models_that_show_what_the_events_say_pass(
     result = run("replay", "--all", "--check", env=env)
     assert result.exit_code == 0, result.output
     assert "Payments 4" in result.stdout
+
+
+PAYMENT = "UPDATE payments_events SET {} WHERE originator_id = '{{payment}}'"
+SAGA = "UPDATE paymentsagas_events SET {} WHERE originator_id = '{{saga}}'"
+DAMAGES = {
+    PAYMENT.format(r"state = '\x00ff'") + " AND originator_version = 2": (
+        "Payments {payment} cannot be replayed: MapperDeserialisationError: "
+    ),
+    PAYMENT.format("originator_version = 3") + " AND originator_version = 2": (
+        "Payments {payment} cannot be replayed: its event 2 is gone"
+    ),
+    "DELETE FROM payments_events WHERE originator_id = '{payment}' AND originator_version = 1": (
+        "Payments {payment} cannot be replayed: its first event is gone"
+    ),
+    PAYMENT.format("topic = 'domain.payment:Payment.Lost'"): "TopicError: ",
+    PAYMENT.format("topic = E'domain.payment:Payment.\\x1b[2J\\nLost'"): "TopicError: ",
+    PAYMENT.format("topic = 'os:system'"): "Payments {payment} cannot be replayed: TypeError: ",
+    PAYMENT.format("topic = 'domain.contract:Contract.Cancelled'"): "AssertionError",
+    PAYMENT.format(
+        "state = convert_to(replace(convert_from(state, 'UTF8'), 'amount', 'a'), 'UTF8')"
+    ): ("Payments {payment} cannot be replayed: "),
+    SAGA.format("state = ''") + " AND originator_version = 2": (
+        "PaymentSagas {saga} cannot be replayed: MapperDeserialisationError: "
+    ),
+    "DELETE FROM paymentsagas_events WHERE originator_id = '{saga}' AND originator_version = 2": (
+        "PaymentSagas {saga} cannot be replayed: its event 2 is gone"
+    ),
+    SAGA.format("state = '{{}}'") + " AND originator_version = 2": "cannot be replayed: ",
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("damage", list(DAMAGES))
+def test_a_payment_whose_log_is_damaged_is_named_in_two_lines(
+    kept: Books, cancelled: UUID, env: dict[str, str], damage: str, options: list[str]
+) -> None:
+    ids = {"payment": cancelled, "saga": PaymentSaga.create_id(cancelled)}
+    kept.query(damage.format(**ids))
+    result = run("replay", str(cancelled), *options, env=env)
+    told, advice = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert DAMAGES[damage].format(**ids) in told
+    assert told.isprintable()
+    assert advice == "`paysaga journal verify` names what was altered"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE payments_events SET state = '' WHERE originator_version = 2",
+        "UPDATE payments_events SET originator_version = 3 WHERE originator_version = 2",
+    ],
+)
+def test_a_version_before_the_damage_is_still_rebuilt(
+    kept: Books, cancelled: UUID, env: dict[str, str], damage: str
+) -> None:
+    kept.query(f"{damage} AND originator_id = %s", cancelled)
+    first = replayed(env, str(cancelled), "--version", "1")
+    assert (first["payment"]["status"], first["payment"]["version"]) == ("initiated", 1)
+    assert run("replay", str(cancelled), "--version", "2", env=env).exit_code == 1
 
 
 TAMPERINGS = {

@@ -169,6 +169,17 @@ COLUMNS = [
 ]
 
 
+@pytest.mark.parametrize("envelope", ["left(envelope, 40)", "'{}'"])
+def test_books_with_an_entry_that_cannot_be_read_are_refused_in_one_line(
+    shared: Books, three_days: str, env: dict[str, str], envelope: str
+) -> None:
+    shared.query(f"UPDATE journal SET envelope = {envelope} WHERE type = 'payment.refunded'")
+    result = run("journal", "finance", env=env)
+    [told] = result.stderr.splitlines()
+    assert result.exit_code == 1
+    assert told.startswith("an entry of the journal cannot be read: `paysaga journal verify`")
+
+
 def test_each_day_and_currency_is_a_line(three_days: str, env: dict[str, str]) -> None:
     result = run("journal", "finance", "--format", "csv", env=env)
     columns, *lines = csv.reader(io.StringIO(result.stdout))

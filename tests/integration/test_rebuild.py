@@ -275,6 +275,17 @@ def test_an_event_that_cannot_be_taken_in_is_named_and_the_live_view_stays(
     assert rows(kept) == before
 
 
+@pytest.mark.parametrize("topic", ["domain.payment:Payment.\nLost", "os:system", ""])
+def test_an_event_of_a_kind_that_is_none_is_named_in_one_line(
+    kept: Books, database_url: str, tmp_path: Path, topic: str
+) -> None:
+    kept.query("UPDATE payments_events SET topic = %s WHERE notification_id = 1", topic)
+    result = run("projections", "rebuild", "PaymentsView", env=env_of(database_url, tmp_path))
+    [told] = result.stderr.splitlines()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "cannot take in the event at position 1 of the log Payments: " in told
+
+
 def test_a_projection_that_writes_to_foreign_tables_is_refused(
     kept: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -430,6 +441,9 @@ def test_the_command_rebuilds_one_or_all(kept: Books, database_url: str, tmp_pat
     assert told == rebuildable(kept.applications)
     assert rows(kept) == before
     assert run("projections", "rebuild", "Agenda", env=env).exit_code == 1
+    typo = run("projections", "rebuild", "PaymentsView", "nope", env=env)
+    assert (typo.exit_code, typo.stdout) == (1, "")
+    assert typo.stderr.startswith("'nope' cannot be rebuilt: choose one of PaymentsView, ")
     assert run("projections", "rebuild", env=env).exit_code == 2
     assert run("projections", "rebuild", "PaymentsView", "--all", env=env).exit_code == 2
 
