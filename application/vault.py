@@ -30,8 +30,9 @@ class ClientKey:
 class ClientKeys(Protocol):
     """Where the keys are kept, apart from the events."""
 
-    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey:
-        """The key of the client known by `subject` (a digest); `proposed` becomes it if new."""
+    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey | None:
+        """The key of the client known by `subject` (a digest); `proposed` becomes it if new. None
+        when `subject` was closed: it has no key ever again."""
         ...
 
     def find(self, client_id: UUID) -> ClientKey | None:
@@ -42,8 +43,9 @@ class ClientKeys(Protocol):
         """The keys of several clients; erased ones are missing."""
         ...
 
-    def erase(self, client_ids: Collection[UUID]) -> int:
-        """Deletes keys for ever; returns how many there were."""
+    def erase(self, client_ids: Collection[UUID], closed: Collection[bytes]) -> int:
+        """Deletes the keys of clients and of the subjects `closed` for ever, and lets none be made
+        again for these subjects; returns how many keys there were."""
         ...
 
     def client_of(self, subject: bytes) -> UUID | None:
@@ -63,9 +65,26 @@ class Vault:
         self._ids = ids
 
     def seal(self, subject: str, value: Mapping[str, Any]) -> Sealed:
-        """Closes a JSON object under the key of the client whom `subject` names."""
+        """Closes a JSON object under the key of the client whom `subject` names. Where that was
+        erased for ever the object is not kept, and reads `erased`."""
         proposed = ClientKey(self._ids.uuid(), self._ids.token_bytes(KEY_BYTES))
-        key = self._keys.key_for(_digest(subject), proposed)
+        return self._closed(self._keys.key_for(_digest(subject), proposed), value)
+
+    def seal_beside(
+        self, client: Sealed | None, payment_id: UUID, value: Mapping[str, Any]
+    ) -> Sealed:
+        """Seals what is learned of a payment's customer later on: under the key of the client that
+        the payment names, so that both are erased together; where it names none, under a key of
+        the payment's own."""
+        if client is None:
+            return self.seal(payment_subject(payment_id), value)
+        return self._closed(self._keys.find(UUID(client.client_id)), value)
+
+    def _closed(self, key: ClientKey | None, value: Mapping[str, Any]) -> Sealed:
+        """Of somebody who was erased nothing is kept: what stands there instead has the id of a
+        key that never was, so that not even a key out of a backup is tried on it."""
+        if key is None:
+            return Sealed(str(self._ids.uuid()), "")
         nonce = self._ids.token_bytes(NONCE_BYTES)
         plaintext = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
         ciphertext = nonce + AESGCM(key.key).encrypt(nonce, plaintext, key.client_id.bytes)
@@ -88,13 +107,14 @@ class Vault:
         return opened
 
     def client_of(self, subject: str) -> UUID | None:
-        """The client whom `subject` names, if anything was ever sealed for them."""
+        """The client whom `subject` names, if anything was ever sealed for them, and not erased."""
         return self._keys.client_of(_digest(subject))
 
-    def erase(self, client_ids: Collection[UUID]) -> int:
-        """Throws keys away: what they sealed reads `erased` from now on, wherever it is kept.
-        Returns how many keys there were."""
-        return self._keys.erase(client_ids)
+    def erase(self, client_ids: Collection[UUID], closed: Collection[str] = ()) -> int:
+        """Throws keys away: what they sealed reads `erased` from now on, wherever it is kept. So
+        does whatever is sealed for the subjects `closed` from now on. Returns how many keys there
+        were."""
+        return self._keys.erase(client_ids, [_digest(subject) for subject in closed])
 
     def seal_client(self, payment_id: UUID, client: ClientInfo) -> Sealed:
         """Seals a customer, known by e-mail where there is one, else by the payment."""
@@ -116,7 +136,8 @@ def email_subject(email: str) -> str:
 
 
 def payment_subject(payment_id: UUID) -> str:
-    """What a client without one is known by, and the customer in a payment's notifications."""
+    """What a client without one is known by, `payment_id` being that of the payment or contract;
+    and the customer in notifications of a payment that names no client, or of an unknown one."""
     return f"payment:{payment_id}"
 
 

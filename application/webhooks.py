@@ -11,9 +11,11 @@ from application.event_log import EventLog
 from application.payment_gateway import GatewayNotification, Unreadable
 from application.ports import Clock, Persistence
 from application.rows import RowChange
-from application.vault import Vault, payment_subject
+from application.vault import Vault
 from domain.gateway_report import GatewayReport
 from domain.money import written
+from domain.payment import Payment
+from domain.sealed import Sealed
 from domain.webhook import UNKNOWN_PAYMENT, UNREADABLE, Webhook
 
 WEBHOOK_NAMESPACE = UUID("0b0a8f6e-54a1-5f6b-9a51-3c2f9a4c7d10")
@@ -35,21 +37,21 @@ class Webhooks(EventLog[Webhook]):
         body: bytes,
         headers: Mapping[str, str],
         ip_address: str | None,
-        payment_id: UUID | None,
+        payment: Payment | None,
     ) -> UUID:
         """Records a verified notification and returns its id; the saga works afterwards.
 
         What says the same is the same webhook, see `webhook_id_of`: a repetition is recorded as
-        such and has no second effect. `payment_id` is the payment that it speaks of; without one,
+        such and has no second effect. `payment` is the payment that it speaks of; without one,
         or when nothing can be relied on in it, the webhook has failed at once.
         """
         digest = sha256(body).hexdigest()
         webhook_id = webhook_id_of(notification.report, digest)
-        webhook = self._received(webhook_id, notification, headers, ip_address, payment_id)
+        webhook = self._received(webhook_id, notification, headers, ip_address, payment)
         try:
             self.record(webhook)
         except IntegrityError:
-            self._see_again(webhook_id, digest, payment_id)
+            self._see_again(webhook_id, digest, payment.id if payment else None)
         return webhook_id
 
     def _see_again(self, webhook_id: UUID, body_digest: str, payment_id: UUID | None) -> None:
@@ -69,26 +71,34 @@ class Webhooks(EventLog[Webhook]):
         notification: GatewayNotification,
         headers: Mapping[str, str],
         ip_address: str | None,
-        payment_id: UUID | None,
+        payment: Payment | None,
     ) -> Webhook:
-        said, personal = notification.report, notification.personal
-        subject = payment_subject(payment_id or webhook_id)
+        said = notification.report
         webhook = Webhook.receive(
             webhook_id,
-            payment_id=payment_id,
+            payment_id=payment.id if payment else None,
             provider=notification.provider,
             report=None if isinstance(said, Unreadable) else said,
             payload=notification.payload,
-            personal=self.vault.seal(subject, personal) if personal else None,
+            personal=self._sealed(webhook_id, notification.personal, payment),
             signature=notification.signature,
             headers=dict(headers),
             ip_address=ip_address,
         )
         if isinstance(said, Unreadable):
             webhook.fail(f"{UNREADABLE}: {said.reason}")
-        elif payment_id is None:
+        elif payment is None:
             webhook.fail(UNKNOWN_PAYMENT)
         return webhook
+
+    def _sealed(
+        self, webhook_id: UUID, personal: Mapping[str, object], payment: Payment | None
+    ) -> Sealed | None:
+        """Before its payment is known a notification is sealed under its own id."""
+        if not personal:
+            return None
+        client, known_by = (payment.client, payment.id) if payment else (None, webhook_id)
+        return self.vault.seal_beside(client, known_by, personal)
 
     def match(self, webhook_id: UUID, payment_id: UUID, rows: Sequence[RowChange] = ()) -> Webhook:
         """The payment of a webhook has turned up; harmless when it was known before.

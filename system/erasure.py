@@ -1,9 +1,11 @@
 """Erases a person: throws the keys away, and cleans the views that hold what they sealed.
 
-Events and journal are not touched: what is sealed in them can never be opened again.
+Events and journal are not touched: what is sealed in them can never be opened again. What is still
+to be learned of the person through the same payments, and through those of their contracts, is not
+kept: payments that name a client have that client's key, which is gone, and the others are closed.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Set
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -12,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg.sql import SQL, Identifier
 
 from application.vault import ERASED, email_subject, payment_subject
+from domain.contract import Contract
 from domain.payment import Payment
 from system.applications import Applications
 from system.catching_up import catches_up
@@ -42,24 +45,51 @@ class Erasure:
     payments: tuple[UUID, ...]
 
 
+@dataclass(frozen=True)
+class Named:
+    """Whom a name stands for: ids of clients, and of what is theirs, payments and perhaps a
+    contract or a notification."""
+
+    clients: Set[UUID] = frozenset()
+    own: Set[UUID] = frozenset()
+
+    def __or__(self, other: "Named") -> "Named":
+        return Named(self.clients | other.clients, self.own | other.own)
+
+
 def erase(persistence: PostgresPersistence, applications: Applications, name: str) -> Erasure:
-    """Erases the client of a payment (its id), or the client with an e-mail address or a client id.
-    Doing it again cleans the views again.
+    """Erases the client of a payment (its id) or of a contract (its `contractId`), or the client
+    with an e-mail address or a client id. Doing it again cleans the views again.
 
     Raises:
         ErasureRefused: nobody is known by that name; or the key is gone, but a view is not clean.
     """
-    vault, clients = applications.vault, _clients(applications, name)
-    named = (*_payments_of(persistence, clients), *_ids(name))
-    subjects = {payment_subject(each) for each in (*named, *_webhooks_of(persistence, named))}
-    clients |= {client for client in map(vault.client_of, subjects) if client is not None}
-    keys = vault.erase(clients)
-    _wait_for_view(applications, clients)
-    _clean(persistence, clients)
+    vault, named = applications.vault, _named(applications, name)
+    own = {*named.own, *_payments_of(persistence, named.clients)}
+    known_by = {payment_subject(each) for each in (*own, *_webhooks_of(persistence, own))}
+    clients = named.clients | {key for key in map(vault.client_of, known_by) if key is not None}
+    keys = vault.erase(clients, {payment_subject(each) for each in own})
+    if clients:
+        _wait_for_view(applications, clients)
+        _clean(persistence, clients)
     payments = _payments_of(persistence, clients)
-    if not keys and not payments:
-        raise ErasureRefused(f"nobody is known as '{name}': give a payment's id or an e-mail")
+    if not keys and not payments and not own:
+        raise ErasureRefused(
+            f"nobody is known as '{name}': give a payment's id, a contractId or an e-mail address"
+        )
     return Erasure(keys, tuple(payments))
+
+
+def _named(applications: Applications, name: str) -> Named:
+    """Whom the id of a payment or a contract, a client's id or an e-mail address stands for."""
+    client = applications.vault.client_of(email_subject(name)) if "@" in name else None
+    found = Named({client} if client else set()) | _contract(applications, Contract.create_id(name))
+    for each in _ids(name):
+        known = _payment(applications, each) | _contract(applications, each)
+        if applications.webhooks.history(each):
+            known |= Named(own={each})
+        found |= known if known.own else Named({each})
+    return found
 
 
 def _ids(name: str) -> list[UUID]:
@@ -69,18 +99,22 @@ def _ids(name: str) -> list[UUID]:
         return []
 
 
-def _clients(applications: Applications, name: str) -> set[UUID]:
-    """The ids of the clients that a payment's id, a client's id or an e-mail address stands for."""
-    vault = applications.vault
-    found = {vault.client_of(email_subject(name))} if "@" in name else set()
-    for each in _ids(name):
-        history = applications.payments.history(each)
-        initiated = history[0] if history else None
-        if isinstance(initiated, Payment.Initiated) and initiated.client:
-            found.add(UUID(initiated.client.client_id))
-        elif not history:
-            found.add(each)
-    return {client for client in found if client is not None}
+def _payment(applications: Applications, payment_id: UUID) -> Named:
+    payment = applications.payments.get_many([payment_id]).get(payment_id)
+    return Named(_client_of(payment), {payment_id}) if payment else Named()
+
+
+def _contract(applications: Applications, aggregate_id: UUID) -> Named:
+    """A contract with the payments of its instalments so far."""
+    contract = applications.contracts.get_many([aggregate_id]).get(aggregate_id)
+    if not isinstance(contract, Contract):
+        return Named()
+    payments = {each for instalment in contract.instalments for each in instalment.payment_ids}
+    return Named(_client_of(contract), {aggregate_id, *payments})
+
+
+def _client_of(agreed: Payment | Contract) -> set[UUID]:
+    return {UUID(agreed.client.client_id)} if agreed.client else set()
 
 
 def _payments_of(persistence: PostgresPersistence, clients: Collection[UUID]) -> list[UUID]:
@@ -92,7 +126,7 @@ def _payments_of(persistence: PostgresPersistence, clients: Collection[UUID]) ->
     return [row["payment_id"] for row in rows]
 
 
-def _webhooks_of(persistence: PostgresPersistence, payments: Sequence[UUID]) -> list[UUID]:
+def _webhooks_of(persistence: PostgresPersistence, payments: Collection[UUID]) -> list[UUID]:
     """A notification that came before its payment is sealed under its own id."""
     with persistence.connection() as connection:
         rows = connection.execute(

@@ -16,16 +16,17 @@ def privacy() -> None:
 
 
 @privacy.command()
-@click.argument("name", metavar="CLIENT_OR_PAYMENT")
+@click.argument("name", metavar="WHOM")
 @click.option("--json", "is_json", is_flag=True, help="Print what was erased as JSON.")
 @click.confirmation_option(
     prompt="Nothing brings this person's data back. Erase it?", help="Do not ask."
 )
 def erase(name: str, is_json: bool) -> None:
-    """Erase a client for ever: name, e-mail, phone, address, in all payments.
+    """Erase a client for ever: name, e-mail, phone, address, in all payments and contracts.
 
-    CLIENT_OR_PAYMENT is a payment's id or the client's e-mail address. Amounts and statuses stay,
-    and the journal can still be verified.
+    WHOM is a payment's id, a contractId or the client's e-mail address. What a gateway says later
+    of the customer of these payments is not kept either. Amounts and statuses stay, and the journal
+    can still be verified.
     """
     with operators_database() as (persistence, applications):
         try:

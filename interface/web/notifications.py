@@ -85,7 +85,7 @@ def receive_notification() -> Response:
             body=body,
             headers=_kept_headers(),
             ip_address=request.remote_addr,
-            payment_id=payment.id if payment else None,
+            payment=payment,
         )
     return json_response({"webhookId": str(webhook_id)})
 

@@ -184,9 +184,12 @@ class MemoryClientKeys:
     def __init__(self) -> None:
         self._by_subject: dict[bytes, ClientKey] = {}
         self._by_client: dict[UUID, ClientKey] = {}
+        self._closed: set[bytes] = set()
 
-    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey:
+    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey | None:
         """See `application.vault.ClientKeys`."""
+        if subject in self._closed:
+            return None
         key = self._by_subject.setdefault(subject, proposed)
         self._by_client[key.client_id] = key
         return key
@@ -195,13 +198,16 @@ class MemoryClientKeys:
         """See `application.vault.ClientKeys`."""
         return self._by_client.get(client_id)
 
-    def erase(self, client_ids: Collection[UUID]) -> int:
+    def erase(self, client_ids: Collection[UUID], closed: Collection[bytes]) -> int:
         """See `application.vault.ClientKeys`."""
-        found = [client_id for client_id in client_ids if client_id in self._by_client]
-        for client_id in found:
-            del self._by_client[client_id]
-        by_subject = self._by_subject.items()
-        self._by_subject = {name: key for name, key in by_subject if key.client_id not in found}
+        self._closed.update(closed)
+        found = {
+            subject: key.client_id
+            for subject, key in self._by_subject.items()
+            if key.client_id in client_ids or subject in closed
+        }
+        for subject, client_id in found.items():
+            del self._by_subject[subject], self._by_client[client_id]
         return len(found)
 
     def client_of(self, subject: bytes) -> UUID | None:

@@ -365,13 +365,14 @@ def _datastore(conninfo: str, pool_size: int) -> PostgresDatastore:
 
 
 class PostgresClientKeys:
-    """Keys of clients in a table of their own; erasing a row erases the person (design 2)."""
+    """Keys of clients in a table of their own; erasing a row erases the person (design 2). A row
+    without a key stands for a subject that gets none any more."""
 
     def __init__(self, persistence: PostgresPersistence) -> None:
         self._persistence = persistence
 
     @reconnecting
-    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey:
+    def key_for(self, subject: bytes, proposed: ClientKey) -> ClientKey | None:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:
             row = connection.execute(
@@ -382,33 +383,46 @@ class PostgresClientKeys:
                 prepare=True,
             ).fetchone()
         assert row is not None
-        return ClientKey(row["client_id"], bytes(row["key"]))
+        return ClientKey(row["client_id"], bytes(row["key"])) if row["key"] else None
 
     @reconnecting
     def find_many(self, client_ids: Collection[UUID]) -> dict[UUID, ClientKey]:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:
             rows = connection.execute(
-                "SELECT client_id, key FROM client_keys WHERE client_id = ANY(%s)",
+                "SELECT client_id, key FROM client_keys "
+                "WHERE client_id = ANY(%s) AND key IS NOT NULL",
                 (list(client_ids),),
                 prepare=True,
             ).fetchall()
         return {row["client_id"]: ClientKey(row["client_id"], bytes(row["key"])) for row in rows}
 
     @reconnecting
-    def erase(self, client_ids: Collection[UUID]) -> int:
-        """See `application.vault.ClientKeys`."""
-        with self._persistence.connection() as connection:
-            return connection.execute(
-                "DELETE FROM client_keys WHERE client_id = ANY(%s)", (list(client_ids),)
-            ).rowcount
+    def erase(self, client_ids: Collection[UUID], closed: Collection[bytes]) -> int:
+        """See `application.vault.ClientKeys`. A key that is made meanwhile meets the row without
+        one, or loses its own."""
+        subjects = sorted(closed)
+        with self._persistence.connection() as connection, connection.transaction():
+            erased = connection.execute(
+                "DELETE FROM client_keys WHERE key IS NOT NULL "
+                "AND (client_id = ANY(%s) OR subject = ANY(%s))",
+                (list(client_ids), subjects),
+            )
+            connection.execute(
+                "INSERT INTO client_keys (client_id, subject) "
+                "SELECT gen_random_uuid(), subject FROM unnest(%s::bytea[]) subject "
+                "ON CONFLICT (subject) DO UPDATE SET key = NULL",
+                (subjects,),
+            )
+            return erased.rowcount
 
     @reconnecting
     def client_of(self, subject: bytes) -> UUID | None:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:
             row = connection.execute(
-                "SELECT client_id FROM client_keys WHERE subject = %s", (subject,)
+                "SELECT client_id FROM client_keys WHERE subject = %s AND key IS NOT NULL",
+                (subject,),
             ).fetchone()
         return row["client_id"] if row else None
 
@@ -417,6 +431,8 @@ class PostgresClientKeys:
         """See `application.vault.ClientKeys`."""
         with self._persistence.connection() as connection:
             row = connection.execute(
-                "SELECT key FROM client_keys WHERE client_id = %s", (client_id,), prepare=True
+                "SELECT key FROM client_keys WHERE client_id = %s AND key IS NOT NULL",
+                (client_id,),
+                prepare=True,
             ).fetchone()
         return ClientKey(client_id, bytes(row["key"])) if row else None

@@ -20,7 +20,7 @@ INSTALLATION_SECRET_BYTES = 32
 
 CREATE_OTHERS = (
     "CREATE TABLE IF NOT EXISTS client_keys (client_id uuid PRIMARY KEY, "
-    "subject bytea NOT NULL UNIQUE, key bytea NOT NULL)",
+    "subject bytea NOT NULL UNIQUE, key bytea)",
     "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
     "process text NOT NULL, active_at timestamptz NOT NULL)",
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "

@@ -137,7 +137,7 @@ class SystemUnderTest:
                 body=_to_json(payload),
                 headers={},
                 ip_address="203.0.113.9",
-                payment_id=payment.id if payment else None,
+                payment=payment,
             )
 
     def _payment_with(self, transaction_refs: Collection[str]) -> UUID | None:

@@ -211,7 +211,7 @@ class Production:
                 body=payload,
                 headers={},
                 ip_address="203.0.113.9",
-                payment_id=payment.id if payment else None,
+                payment=payment,
             )
 
     def replay_webhook(self, webhook_id: UUID, actor: str = "operator") -> None:

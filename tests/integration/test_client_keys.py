@@ -22,6 +22,12 @@ def proposal() -> ClientKey:
     return ClientKey(RandomIds().uuid(), RandomIds().token_bytes(32))
 
 
+def given(key: ClientKey | None) -> ClientKey:
+    """A key that there must be."""
+    assert key is not None
+    return key
+
+
 @pytest.fixture
 def persistence(database_url: str) -> Iterator[PostgresPersistence]:
     """A fresh database."""
@@ -36,7 +42,7 @@ def keys(persistence: PostgresPersistence) -> PostgresClientKeys:
 
 
 def test_the_first_proposal_is_the_clients_key_for_ever(keys: PostgresClientKeys) -> None:
-    first = keys.key_for(SUBJECT, proposal())
+    first = given(keys.key_for(SUBJECT, proposal()))
     assert keys.key_for(SUBJECT, proposal()) == first
     assert keys.find(first.client_id) == first
 
@@ -50,7 +56,7 @@ def test_an_unknown_client_has_no_key(keys: PostgresClientKeys) -> None:
 
 
 def test_processes_that_meet_a_client_at_once_agree_on_one_key(keys: PostgresClientKeys) -> None:
-    found: list[ClientKey] = []
+    found: list[ClientKey | None] = []
     threads = [
         threading.Thread(target=lambda: found.append(keys.key_for(SUBJECT, proposal())))
         for _ in range(8)
@@ -72,6 +78,37 @@ def test_erasing_the_row_erases_the_person(
     with persistence.connection() as connection:
         connection.execute("DELETE FROM client_keys WHERE client_id = %s", (sealed.client_id,))
     assert vault.open_client(sealed) is None
+
+
+def test_a_closed_subject_gets_no_key_again(keys: PostgresClientKeys) -> None:
+    key = given(keys.key_for(SUBJECT, proposal()))
+    other = given(keys.key_for(b"t" * 32, proposal()))
+    assert keys.erase([other.client_id], [SUBJECT, b"u" * 32]) == 2
+    assert (keys.find(key.client_id), keys.client_of(SUBJECT)) == (None, None)
+    assert keys.find_many([key.client_id, other.client_id]) == {}
+    assert keys.key_for(SUBJECT, proposal()) is None
+    assert keys.key_for(b"u" * 32, proposal()) is None
+    assert keys.key_for(b"t" * 32, proposal()) not in (None, other)
+    assert keys.erase([], [SUBJECT, b"u" * 32]) == 0
+
+
+def test_no_key_is_left_of_a_subject_that_is_closed_while_others_seal_for_it(
+    persistence: PostgresPersistence, keys: PostgresClientKeys
+) -> None:
+    """Each seal comes before the erasure, and loses its key, or after it, and gets none."""
+    subjects = [bytes([number]) * 32 for number in range(20)]
+    sealing = [
+        threading.Thread(target=lambda: [keys.key_for(each, proposal()) for each in subjects])
+        for _ in range(3)
+    ]
+    for thread in sealing:
+        thread.start()
+    keys.erase([], subjects)
+    for thread in sealing:
+        thread.join()
+    with persistence.connection() as connection:
+        rows = connection.execute("SELECT key FROM client_keys").fetchall()
+    assert [row["key"] for row in rows] == [None] * len(subjects)
 
 
 def test_no_name_or_address_is_kept_beside_the_key(

@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.sql import SQL, Identifier
 
+from application.vault import payment_subject
 from domain.client import ClientInfo
 from interface.bootstrap import open_persistence
 from interface.settings import InvalidSettings, load_settings
@@ -225,6 +226,8 @@ def test_keys_of_clients_are_thrown_away_by_the_owner_only(
     assert rows(service, "SELECT client_info::text FROM view_payments") == [('"erased"',)]
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         rows(service, "UPDATE client_keys SET key = '' RETURNING 1")
+    vault = service.applications.vault
+    assert vault.seal(payment_subject(payment_id), {"name": "Sara Omar"}).ciphertext == ""
 
 
 def test_an_unprepared_database_is_told_with_the_command_to_run(

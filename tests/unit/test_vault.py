@@ -9,7 +9,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from application.vault import ClientKey, Vault, opened
+from application.vault import ClientKey, Vault, opened, payment_subject
 from domain.client import Address, ClientInfo
 from domain.sealed import Sealed
 from system.persistence.memory import MemoryClientKeys
@@ -85,6 +85,47 @@ def test_erasing_a_key_erases_the_person_even_if_she_was_just_read() -> None:
     keys.erased.add(UUID(sealed.client_id))
     assert v.open(sealed) is None
     assert v.open_client(sealed) is None
+
+
+def test_what_is_sealed_for_a_closed_subject_is_not_kept() -> None:
+    v = vault()
+    nobody = ClientInfo(name="Sara Omar")
+    before = v.seal_client(PAYMENT_ID, nobody)
+    assert v.erase([], [payment_subject(PAYMENT_ID)]) == 1
+    after = v.seal_client(PAYMENT_ID, nobody)
+    assert after.ciphertext == ""
+    assert [opened(each, v) for each in (before, after)] == ["erased", "erased"]
+    assert v.open_client(after) is None
+    assert v.erase([], [payment_subject(PAYMENT_ID)]) == 0
+
+
+def test_what_is_learned_of_a_client_is_erased_with_them_and_not_kept_afterwards() -> None:
+    v = vault()
+    sara = v.seal_client(PAYMENT_ID, SARA)
+    before = v.seal_beside(sara, PAYMENT_ID, {"name": "Sara on her card"})
+    assert v.open(before) == {"name": "Sara on her card"}
+    assert v.erase([UUID(sara.client_id)]) == 1
+    after = v.seal_beside(sara, PAYMENT_ID, {"name": "Sara on her card"})
+    assert after.ciphertext == ""
+    assert [opened(each, v) for each in (before, after)] == ["erased", "erased"]
+
+
+def test_a_key_out_of_a_backup_does_not_stumble_over_what_was_not_kept() -> None:
+    keys = ErasableKeys()
+    v = vault(keys)
+    sara = v.seal_client(PAYMENT_ID, SARA)
+    keys.erased.add(UUID(sara.client_id))
+    after = v.seal_beside(sara, PAYMENT_ID, {"name": "Sara on her card"})
+    keys.erased.clear()
+    assert (v.open_client(sara), opened(after, v)) == (SARA, "erased")
+
+
+def test_whoever_was_erased_and_comes_back_by_e_mail_gets_a_new_key() -> None:
+    v = vault()
+    before = v.seal_client(PAYMENT_ID, SARA)
+    v.erase([UUID(before.client_id)], [payment_subject(PAYMENT_ID)])
+    after = v.seal_client(OTHER_PAYMENT, SARA)
+    assert (v.open_client(before), v.open_client(after)) == (None, SARA)
 
 
 def test_a_changed_ciphertext_is_not_opened() -> None:

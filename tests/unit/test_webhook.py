@@ -144,7 +144,7 @@ def test_an_unreadable_webhook_fails_at_once_and_stops_no_follower() -> None:
         )
         with s.acting("gateway"):
             webhook_id = s.applications.webhooks.receive(
-                unread, body=b"{}", headers={}, ip_address=None, payment_id=payment_id
+                unread, body=b"{}", headers={}, ip_address=None, payment=s.payment(payment_id)
             )
         s.run()
         webhook = s.applications.webhooks.get(webhook_id)
@@ -168,7 +168,7 @@ def test_an_unreadable_webhook_makes_the_saga_ask_soon() -> None:
         )
         with s.acting("gateway"):
             s.applications.webhooks.receive(
-                notification, body=b"{}", headers={}, ip_address=None, payment_id=payment_id
+                notification, body=b"{}", headers={}, ip_address=None, payment=s.payment(payment_id)
             )
         s.wait(timedelta(seconds=6))
         assert s.payment(payment_id).status == "completed"
