@@ -44,11 +44,14 @@ class Payments(EventLog[Payment]):
         """Records a request for a payment; the saga does the rest.
 
         A `payment_id` derived from an idempotency key meets the payment that was recorded first.
-        Returns the payment, and True when it had been recorded before.
+        Returns the payment, and True when it had been recorded before: then nothing is sealed, so
+        that a repeat leaves no trace of a client who was erased meanwhile.
 
         Raises:
             IdempotencyKeyReused: that payment was asked for with another request.
         """
+        if payment_id is not None and request.client is not None and self.history(payment_id):
+            return self._recorded_before(payment_id, request), True
         new_id = payment_id or self.ids.uuid()
         payment = Payment.initiate(
             new_id,

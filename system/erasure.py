@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier
 from application.vault import ERASED, email_subject, payment_subject
 from domain.contract import Contract
 from domain.payment import Payment
+from domain.webhook import Webhook
 from system.applications import Applications
 from system.catching_up import catches_up
 from system.persistence.postgres import PostgresPersistence
@@ -86,7 +87,8 @@ def _named(applications: Applications, name: str) -> Named:
     found = Named({client} if client else set()) | _contract(applications, Contract.create_id(name))
     for each in _ids(name):
         known = _payment(applications, each) | _contract(applications, each)
-        if applications.webhooks.history(each):
+        history = applications.webhooks.history(each)
+        if any(isinstance(event, Webhook.Received) for event in history):
             known |= Named(own={each})
         found |= known if known.own else Named({each})
     return found
@@ -101,7 +103,9 @@ def _ids(name: str) -> list[UUID]:
 
 def _payment(applications: Applications, payment_id: UUID) -> Named:
     payment = applications.payments.get_many([payment_id]).get(payment_id)
-    return Named(_client_of(payment), {payment_id}) if payment else Named()
+    if not isinstance(payment, Payment):
+        return Named()
+    return Named(_client_of(payment), {payment_id})
 
 
 def _contract(applications: Applications, aggregate_id: UUID) -> Named:

@@ -48,7 +48,7 @@ AFTER_ALL_TIME = "~"
 """Texts that stand before and behind every time."""
 
 
-UNREADABLE = (
+ENTRY_UNREADABLE = (
     "an entry of the journal cannot be read: `paysaga journal verify` names what was altered"
 )
 
@@ -149,9 +149,9 @@ def _movements(persistence: PostgresPersistence, since: str, until: str) -> Iter
                 cursor = connection.cursor(row_factory=class_row(Movement))
                 page = cursor.execute(PAGE, values).fetchall()
         except DataError as error:
-            raise BooksIncomplete(UNREADABLE) from error
+            raise BooksIncomplete(ENTRY_UNREADABLE) from error
         if any(each.amount is None or each.currency is None for each in page):
-            raise BooksIncomplete(UNREADABLE)
+            raise BooksIncomplete(ENTRY_UNREADABLE)
         yield from page
         if len(page) < PAGE_SIZE:
             return

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import psycopg
-from eventsourcing.persistence import StoredEvent
+from eventsourcing.persistence import MapperDeserialisationError, StoredEvent
+from eventsourcing.utils import TopicError
 from psycopg import Connection
 from psycopg.rows import DictRow
 
@@ -69,7 +70,10 @@ def readiness(conninfo: str, gateway: Gateway, now: datetime) -> list[Check]:
 
 def _gateway_key(gateway: Gateway, connection: Connection[DictRow]) -> Check:
     for row in connection.execute(LATEST_CALLS).fetchall():
-        event = gateway.mapper.to_domain_event(StoredEvent(**row))
+        try:
+            event = gateway.mapper.to_domain_event(StoredEvent(**row))
+        except (MapperDeserialisationError, TopicError) as error:
+            return Check("gateway_key", True, f"not known, a call cannot be read: {error}")
         if isinstance(event, GatewayCall.Succeeded):
             break
         if isinstance(event, GatewayCall.Refused) and event.reason == Refusal.AUTHENTICATION:

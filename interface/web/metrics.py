@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
-from eventsourcing.utils import resolve_topic
+from eventsourcing.utils import TopicError
 from flask import Flask, Response, g, request
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import (
@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from psycopg import Error as DatabaseError
 
+from application.transcoding import event_class
 from domain.belief import Verdict
 from domain.circuit import CircuitStatus
 from domain.event import PaymentEventType
@@ -62,7 +63,7 @@ DURATION = Histogram(
     registry=None,
 )
 
-REACHED = {
+REACHED: Mapping[type[Any], str] = {
     Payment.Initiated: "initiated",
     Payment.Processing: "processing",
     Payment.Authorized: "authorized",
@@ -87,6 +88,8 @@ STEP_OUTCOMES = {
     PaymentEventType.SAGA_STEP_COMPENSATED: "compensated",
 }
 STEPS_AND_OUTCOMES = [(step.value, end) for step in Step for end in STEP_OUTCOMES.values()]
+UNKNOWN = "unknown"
+"""The type of events that this version of the program does not know."""
 WEBHOOK_ENDS = frozenset({PaymentEventType.WEBHOOK_PROCESSED, PaymentEventType.WEBHOOK_FAILED})
 WEBHOOK_OUTCOMES = [*(verdict.value for verdict in Verdict), UNKNOWN_PAYMENT, UNREADABLE]
 
@@ -227,10 +230,11 @@ class FleetCollector(Collector):
         if self._figures is not None:
             yield from _gauges(self._figures)
             yield _events(self._figures.events)
-            yield _payments(self._figures.events)
-            yield _times(self._figures.events)
-            yield _steps(self._figures.events)
-            yield _webhooks(self._figures.events)
+            known = [each for each in self._figures.events if _is_known(each)]
+            yield _payments(known)
+            yield _times(known)
+            yield _steps(known)
+            yield _webhooks(known)
             yield from _breakers(self._figures.breakers)
 
 
@@ -253,10 +257,12 @@ def _gauges(figures: FleetFigures) -> Iterator[Metric]:
 
 def _events(counts: Iterable[EventCount]) -> Metric:
     family = CounterMetricFamily(
-        "paysaga_events", "Events recorded, by their public type.", labels=["type"]
+        "paysaga_events",
+        "Events recorded, by their public type; `unknown` for those of another version.",
+        labels=["type"],
     )
     known = [each.value for each in PaymentEventType]
-    for name, count in _summed(counts, lambda each: _type_of(each).value, known):
+    for name, count in _summed(counts, _shown_type, known):
         family.add_metric([name], count)
     return family
 
@@ -266,10 +272,10 @@ def _payments(counts: Iterable[EventCount]) -> Metric:
         "paysaga_payments", "Payments that reached a status.", labels=["status", "reason"]
     )
     reached = [
-        each for each in counts if resolve_topic(each.topic) in REACHED and each.reason != PARTIAL
+        each for each in counts if event_class(each.topic) in REACHED and each.reason != PARTIAL
     ]
     for (status, reason), count in _summed(
-        reached, lambda each: (REACHED[resolve_topic(each.topic)], each.reason), REACHED_AND_WHY
+        reached, lambda each: (REACHED[event_class(each.topic)], each.reason), REACHED_AND_WHY
     ):
         family.add_metric([status, reason], count)
     return family
@@ -293,9 +299,22 @@ def _webhooks(counts: Iterable[EventCount]) -> Metric:
     return family
 
 
+def _is_known(count: EventCount) -> bool:
+    """False for events of another version of the program, and for what was tampered with."""
+    try:
+        event_class(count.topic)
+    except TopicError:
+        return False
+    return True
+
+
 def _type_of(count: EventCount) -> PaymentEventType:
-    event_type: PaymentEventType = resolve_topic(count.topic).event_type
+    event_type: PaymentEventType = event_class(count.topic).event_type
     return event_type
+
+
+def _shown_type(count: EventCount) -> str:
+    return _type_of(count).value if _is_known(count) else UNKNOWN
 
 
 def _summed(
@@ -321,7 +340,7 @@ def _times(counts: Sequence[EventCount]) -> Metric:
         bounds = [*map(str, map(float, BOUNDS[:-1])), "+Inf"]
         buckets = list(zip(bounds, sizes, strict=True))
         seconds = sum(each.seconds for each in mine)
-        family.add_metric([REACHED[resolve_topic(topic)]], buckets=buckets, sum_value=seconds)
+        family.add_metric([REACHED[event_class(topic)]], buckets=buckets, sum_value=seconds)
     return family
 
 

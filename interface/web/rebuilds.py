@@ -10,7 +10,6 @@ from flask_openapi3 import APIBlueprint, Tag
 
 from application.envelope import camel_case
 from application.rows import RowChange
-from domain.keyed_request import current_command
 from interface.settings import Role
 from interface.web.answers import RebuildAnswer
 from interface.web.context import web
@@ -41,27 +40,28 @@ def rebuild_projection(path: ProjectionPath, body: NoMembers) -> Response:
     The answer does not wait: look at the rebuild to see how far it is. One that was interrupted,
     say because this process ended, goes on when it is asked for again (with a new key).
     """
-    rebuilds_to_run: list[Rebuild] = []
+    state = _state(path.name)
+    started: list[threading.Thread] = []
 
-    def accept() -> list[RowChange]:
-        rebuilds_to_run[:] = [_rebuild_of(path.name)]
+    def start() -> list[RowChange]:
+        started.append(_started(path.name))
         return []
 
-    web().applications.operations.change_rows(accept)
-    command = current_command()
-    if command is not None and command.is_replay:
-        return json_response(_state(path.name), 202)
-    threading.Thread(target=_run, args=rebuilds_to_run, name="rebuild", daemon=True).start()
-    return json_response({**_state(path.name), "isRunning": True}, 202)
+    web().applications.operations.change_rows(start)
+    return json_response({**_state(path.name), "isRunning": True} if started else state, 202)
 
 
-def _rebuild_of(name: str) -> Rebuild:
+def _started(name: str) -> threading.Thread:
+    """It is started before the request is recorded: what was accepted has begun."""
     if _state(name)["isRunning"]:
         raise Problem("rebuild_under_way", f"a rebuild of {name} is under way: wait for it")
     try:
-        return Rebuild(web().persistence, web().applications, name)
+        rebuild = Rebuild(web().persistence, web().applications, name)
     except RebuildRefused as refusal:
         raise Problem("refused", str(refusal)) from None
+    thread = threading.Thread(target=_run, args=(rebuild,), name="rebuild", daemon=True)
+    thread.start()
+    return thread
 
 
 @rebuilds.get("/<name>/rebuild", responses={200: RebuildAnswer})

@@ -301,8 +301,10 @@ def _keyed_command() -> KeyedCommand | None:
 
 
 def _canonical_path() -> str:
-    """The path as we would write it: ids may come in capitals, and are the same ids."""
-    return url_for(request.endpoint or "", **request.view_args or {})
+    """The path as we would write it: ids may come in capitals, and are the same ids. What a proxy
+    puts in front of it is no part of it."""
+    path = url_for(request.endpoint or "", **request.view_args or {})
+    return path.removeprefix(request.script_root)
 
 
 def body_fingerprint() -> str:

@@ -21,6 +21,7 @@ INSTALLATION_SECRET_BYTES = 32
 CREATE_OTHERS = (
     "CREATE TABLE IF NOT EXISTS client_keys (client_id uuid PRIMARY KEY, "
     "subject bytea NOT NULL UNIQUE, key bytea)",
+    "ALTER TABLE client_keys ALTER COLUMN key DROP NOT NULL",
     "CREATE TABLE IF NOT EXISTS follower_heartbeats (follower text PRIMARY KEY, "
     "process text NOT NULL, active_at timestamptz NOT NULL)",
     "CREATE TABLE IF NOT EXISTS worker_heartbeats (process text PRIMARY KEY, "
@@ -44,7 +45,8 @@ CREATE_OTHERS = (
     CREATE_EPOCH,
     CREATE_WAIT_FOR_DISK,
 )
-"""The tables that no follower writes to, and what the routines of all logs need."""
+"""The tables that no follower writes to, and what the routines of all logs need. (There were no
+keys without a value before erasing left something behind.)"""
 
 FIND_PREPARED = "SELECT to_regclass('prepared') IS NOT NULL"
 FIND_MISSING = "SELECT FROM unnest(%s::text[]) name WHERE to_regclass(name) IS NULL"

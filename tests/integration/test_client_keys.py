@@ -111,6 +111,19 @@ def test_no_key_is_left_of_a_subject_that_is_closed_while_others_seal_for_it(
     assert [row["key"] for row in rows] == [None] * len(subjects)
 
 
+def test_a_database_of_before_learns_to_keep_what_is_left_of_an_erased_subject(
+    keys: PostgresClientKeys, persistence: PostgresPersistence
+) -> None:
+    with persistence.connection() as connection:
+        connection.execute("ALTER TABLE client_keys ALTER COLUMN key SET NOT NULL")
+        connection.execute("DELETE FROM prepared")
+    persistence.prepare([])
+    keys.erase([], [SUBJECT])
+    with persistence.connection() as connection:
+        [row] = connection.execute("SELECT key FROM client_keys").fetchall()
+    assert row == {"key": None}
+
+
 def test_no_name_or_address_is_kept_beside_the_key(
     persistence: PostgresPersistence, keys: PostgresClientKeys
 ) -> None:

@@ -16,9 +16,11 @@ import pytest
 
 from application.contracts import NewContract
 from application.payment_gateway import GatewayNotification
+from application.payments import NewPayment
 from application.vault import opened, payment_subject
 from domain.client import ClientInfo
 from domain.contract import Payee, Terms
+from domain.keyed_request import IdempotencyKeyReused, KeyedRequest
 from domain.money import money
 from domain.sealed import Sealed
 from domain.webhook import Webhook
@@ -231,6 +233,22 @@ def test_whoever_comes_back_with_a_new_payment_is_known_again(
     assert erase(env, again)["keys"] == 1
 
 
+def test_a_repeated_create_leaves_no_trace_of_a_client_who_was_erased(
+    kept: Books, env: dict[str, str]
+) -> None:
+    new = NewPayment(money("10.00", "SAR"), "Tea", client=SARA, fingerprint="f")
+    payment_id = uuid4()
+    with context():
+        kept.applications.payments.initiate(new, payment_id)
+        kept.follow()
+        erase(env, payment_id)
+        payment, is_repeat = kept.applications.payments.initiate(new, payment_id)
+        assert (payment.id, is_repeat) == (payment_id, True)
+        with pytest.raises(IdempotencyKeyReused):
+            kept.applications.payments.initiate(replace(new, fingerprint="other"), payment_id)
+    assert live_keys(kept) == []
+
+
 @pytest.mark.parametrize("by", ["contractId", "aggregateId"])
 @pytest.mark.parametrize("contract_id", ["RENT-7", "3f0e3c8e-6f0a-4f0f-9f64-3a3f5d3f0b11"])
 @pytest.mark.parametrize("email", [None, RIMA.email])
@@ -361,6 +379,16 @@ def test_somebody_nobody_knows_is_refused(kept: Books, env: dict[str, str], name
     assert (result.exit_code, "nobody is known" in result.stderr) == (1, True)
     assert "a payment's id, a contractId or an e-mail address" in result.stderr
     assert kept.query("SELECT * FROM client_keys WHERE key IS NULL") == []
+
+
+@pytest.mark.parametrize("log", ["payments", "webhooks"])
+def test_the_id_of_a_request_stands_for_nobody(kept: Books, env: dict[str, str], log: str) -> None:
+    with context():
+        accepted = KeyedRequest.accept(uuid4(), "fingerprint")
+        getattr(kept.applications, log).record(accepted)
+    kept.follow()
+    result = run("privacy", "erase", str(accepted.id), "--yes", env=env)
+    assert (result.exit_code, "nobody is known" in result.stderr) == (1, True)
 
 
 def test_a_person_is_only_erased_after_a_yes(kept: Books, sara: UUID, env: dict[str, str]) -> None:

@@ -140,7 +140,7 @@ LOST_OR_SPOILT = {
         "its event 2 is gone"
     ),
     "UPDATE payments_events SET state = 'x' WHERE true": "MapperDeserialisationError: ",
-    "UPDATE payments_events SET topic = 'os:system' WHERE true": "TypeError: ",
+    "UPDATE payments_events SET topic = 'os:system' WHERE true": "TopicError: ",
 }
 
 

@@ -186,6 +186,16 @@ def test_no_counter_of_events_gets_a_series_that_was_not_there_before_the_event(
     assert there == {sample for sample in beginning if sample[0] in names}
 
 
+def test_events_of_another_version_are_counted_as_unknown(own: House) -> None:
+    with own.context.persistence.connection() as connection:
+        connection.execute(
+            "INSERT INTO payments_events (originator_id, originator_version, topic, state) "
+            "VALUES (gen_random_uuid(), 1, 'domain.payment:Payment.Tokenized', '{}')"
+        )
+    assert value(own.url, "events_total", type="unknown") == 1
+    assert value(own.url, "database_up") == 1
+
+
 def test_how_often_a_route_failed_is_shown_before_it_ever_did(own: House) -> None:
     there = scrape(own.url)
     for rule in own.app.url_map.iter_rules():

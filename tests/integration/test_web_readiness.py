@@ -82,6 +82,20 @@ def test_readyz_waits_for_no_locked_table(home: House, monkeypatch: pytest.Monke
     assert checks[0] == {"name": "database", "ok": True, "detail": "answers"}
 
 
+def test_readyz_answers_although_the_newest_call_cannot_be_read(home: House) -> None:
+    insert = (
+        "INSERT INTO gateway_events (originator_id, originator_version, topic, state) "
+        "VALUES (gen_random_uuid(), 1, 'os:system', '{}')"
+    )
+    with psycopg.connect(home.settings.conninfo, autocommit=True) as connection:
+        connection.execute(insert)
+        _, checks = what_readyz_says(home)
+        connection.execute("DELETE FROM gateway_events WHERE topic = 'os:system'")
+    [check] = [each for each in checks if each["name"] == "gateway_key"]
+    assert check["ok"]
+    assert "'os:system' names no event" in check["detail"]
+
+
 def test_readyz_does_not_wait_for_the_pool(home: House) -> None:
     pool = home.context.persistence
     with ExitStack() as stack:
@@ -92,7 +106,6 @@ def test_readyz_does_not_wait_for_the_pool(home: House) -> None:
 
 
 def test_many_probes_of_a_locked_table_are_all_answered(home: House) -> None:
-    """None waits for another, and no thread outlives its answer."""
     with (
         psycopg.connect(home.settings.conninfo) as connection,
         ThreadPoolExecutor(16) as pool,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import psycopg
 import pytest
 import requests
+from eventsourcing.persistence import OperationalError
 
 from system.rebuild import REBUILD_SPACE
 from tests.e2e.house import SECRETS, Api, House, house_on, until
@@ -62,6 +64,25 @@ def test_a_repeated_request_starts_no_second_rebuild(home: House) -> None:
         assert ask("once").headers["Idempotent-Replayed"] == "true"
         assert ask("again").headers.get("Idempotent-Replayed") is None
     assert until(lambda: len(started) == 2)
+
+
+def test_a_rebuild_has_begun_before_it_is_recorded_that_it_was_asked_for(home: House) -> None:
+    """Otherwise a repeat would be told for ever that it was accepted, and nobody would do it."""
+    begun = threading.Event()
+    operations = home.context.applications.operations
+
+    def fail(*_: object, **__: object) -> None:
+        raise OperationalError("gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interface.web.rebuilds._run", lambda _: begun.set())
+        patch.setattr(operations, "_record_command", fail)
+        asked = home.api.request("POST", PATH, headers={"Idempotency-Key": "lost"})
+        assert asked.status_code == 503
+    assert begun.wait(20)
+    again = home.api.request("POST", PATH, headers={"Idempotency-Key": "lost"})
+    assert (again.status_code, again.headers.get("Idempotent-Replayed")) == (202, None)
+    until(lambda: home.api.get(PATH).json()["isRunning"] is False)
 
 
 def test_a_rebuild_that_was_refused_may_be_asked_for_again_with_its_key(home: House) -> None:

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import requests
 
-from tests.e2e.house import SECRETS, Api, Customer, House, house_on, until
+from tests.e2e.house import ORDER, SECRETS, Api, Customer, House, house_on, until
 
 Ask = Callable[[str, dict[str, Any]], requests.Response]
 AT_ONCE = 8
@@ -92,6 +92,21 @@ def test_a_refund_repeated_with_the_ids_in_capitals_is_one_refund(
     assert again.json()["refundId"] == first.json()["refundId"]
     until(lambda: [each["status"] for each in api.payment(payment_id)["refunds"]] == ["succeeded"])
     assert customer.books(payment_id)["net"] == "139.50"
+
+
+def test_a_repeat_behind_another_proxy_is_a_repeat(home: House) -> None:
+    """What a proxy puts in front of our paths (SCRIPT_NAME) may change at any time."""
+    client = home.app.test_client()
+
+    def create(prefix: str) -> Any:
+        return client.post(
+            "/v1/payments",
+            json=ORDER,
+            headers={"Authorization": f"Bearer {SECRETS['write']}", "Idempotency-Key": "moved"},
+            environ_overrides={"SCRIPT_NAME": prefix},
+        )
+
+    assert create("").json["paymentId"] == create("/pay").json["paymentId"]
 
 
 def test_a_repeated_cancellation_is_a_replay_and_another_one_a_misuse(api: Api, ask: Ask) -> None:
