@@ -92,7 +92,8 @@ def test_every_follower_shows_its_position_on_every_log_it_follows(api: Api) -> 
     api.created()
 
     def settled() -> bool:
-        return all(each["lagEvents"] == 0 for each in api.data("/v1/projections"))
+        shown = api.data("/v1/projections")
+        return all((each["lagEvents"], each["state"]) == (0, "running") for each in shown)
 
     until(settled)
     found = api.data("/v1/projections")
