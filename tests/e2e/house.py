@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -24,6 +25,8 @@ from interface.web.context import WebContext
 from system.definition import PAYSAGA
 from tests.integration.simulator_merchant import KEY, Receiver, listening
 
+PORTS = range(15_000, 32_000)
+PORTS_TRIED_MAX = 100
 PROFILE_ID = 90001
 SECRETS = {"admin": "admin-secret", "write": "write-secret", "read": "read-secret"}
 API_KEYS = ",".join(f"{role}:{role}:{secret}" for role, secret in SECRETS.items())
@@ -35,10 +38,15 @@ ORDER = {"amount": 149.5, "currency": "SAR", "description": "Tea"}
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port on which nobody listens, from below those that the system gives out by itself: no
+    connection that somebody opens meanwhile gets it."""
+    for _ in range(PORTS_TRIED_MAX):
+        port = PORTS.start + secrets.randbelow(len(PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
 
 
 def environment(database_url: str, simulator_url: str, port: int, **more: Any) -> dict[str, Any]:

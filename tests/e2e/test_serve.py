@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from interface.serve.ports import free_port
+from tests.e2e.house import free_port
 from tests.e2e.serving import ROLES, Serving, serving
 from tests.integration.cli_kit import run
 from tests.integration.role_process import WAIT_SECONDS, wait_until
@@ -58,7 +58,7 @@ def test_the_printed_command_makes_a_payment_that_a_customer_can_pay(serve: Serv
 
 
 def test_it_stops_with_all_it_started_and_finds_its_data_again(data_dir: Path) -> None:
-    ports = {"port": free_port("127.0.0.1"), "simulator_port": free_port("127.0.0.1")}
+    ports = {"port": free_port(), "simulator_port": free_port()}
     with serving(data_dir, **ports) as first:
         first.wait_until_running()
         payment = first.create()
@@ -134,7 +134,7 @@ def a_payment_goes_through(serve: Serving) -> bool:
 def test_after_a_kill_nothing_stays_but_the_database_and_the_next_start_works(
     data_dir: Path,
 ) -> None:
-    ports = {"port": free_port("127.0.0.1"), "simulator_port": free_port("127.0.0.1")}
+    ports = {"port": free_port(), "simulator_port": free_port()}
     with serving(data_dir, **ports) as first:
         first.wait_until_running()
         payment = first.create()

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from interface.serve.ports import free_port
+from tests.e2e.house import free_port
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.production_kit import Node, Poison, node, poisoned_payment, until
 
@@ -181,7 +181,7 @@ def test_wrong_usage_exits_with_2(env: dict[str, str], arguments: tuple[str, ...
 def test_a_database_that_is_not_there_is_named_with_what_to_do(
     tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    url = f"postgresql://127.0.0.1:{free_port('127.0.0.1')}/nowhere"
+    url = f"postgresql://127.0.0.1:{free_port()}/nowhere"
     result = run(*arguments, env=settings_env(tmp_path, database_url=url))
     assert result.exit_code == 1
     assert "cannot be reached" in result.output

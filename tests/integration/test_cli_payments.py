@@ -14,7 +14,7 @@ from click.testing import Result
 
 from interface.embedded_postgres import EmbeddedPostgres
 from interface.serve.data_folder import DataFolder, Running
-from interface.serve.ports import free_port
+from tests.e2e.house import free_port
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.role_process import answers, role_process, wait_until
 
@@ -29,7 +29,7 @@ def api(
     settings = settings_env(
         folder,
         database_url=postgres_server.ensure_database(name),
-        port=free_port("127.0.0.1"),
+        port=free_port(),
         web_workers=1,
         create_wait_ms=0,
     )

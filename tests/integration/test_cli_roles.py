@@ -16,7 +16,7 @@ import requests
 from psycopg.sql import SQL, Identifier
 
 from interface.cli.program import COMMANDS
-from interface.serve.ports import free_port
+from tests.e2e.house import free_port
 from tests.integration.cli_kit import run, settings_env
 from tests.integration.role_process import WAIT_SECONDS, answers, role_process, wait_until
 
@@ -38,7 +38,7 @@ ORPHANING = (
 
 @pytest.fixture
 def web_env(database_url: str, tmp_path: Path) -> dict[str, str]:
-    port = free_port("127.0.0.1")
+    port = free_port()
     return settings_env(tmp_path, database_url=database_url, port=port, web_workers=1)
 
 
@@ -167,7 +167,7 @@ def test_a_role_whose_port_is_taken_says_so(tmp_path: Path, database_url: str, r
 
 
 def test_the_simulator_keeps_its_profile_and_its_controls_off(tmp_path: Path) -> None:
-    port = free_port("127.0.0.1")
+    port = free_port()
     env = settings_env(tmp_path, simulator_port=port)
     with role_process("simulator", env, tmp_path) as process:
         wait_until(lambda: "simulator_started" in log_of(tmp_path, "simulator"), "it has started")
@@ -185,7 +185,7 @@ def test_the_simulator_keeps_its_profile_and_its_controls_off(tmp_path: Path) ->
 def test_a_role_ends_when_the_one_that_started_it_is_gone(
     tmp_path: Path, database_url: str, role: str
 ) -> None:
-    port = free_port("127.0.0.1")
+    port = free_port()
     settings = {"port": port, "simulator_port": port, "database_url": database_url, **PROFILE}
     started = {"simulator": "simulator_started", "worker": "worker_started", "web": "Listening at"}
     with (tmp_path / f"{role}.log").open("wb") as log:

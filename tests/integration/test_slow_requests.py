@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from interface.roles.patience import Patience
-from interface.serve.ports import free_port
+from tests.e2e.house import free_port
 from tests.integration.cli_kit import settings_env
 from tests.integration.role_process import WAIT_SECONDS, answers, wait_until
 
@@ -79,7 +79,7 @@ def test_a_connection_that_is_closed_already_does_no_harm() -> None:
 @pytest.fixture
 def port(database_url: str, tmp_path: Path) -> Iterator[int]:
     """The port of a web role of one thread that reads a request for one second."""
-    port = free_port("127.0.0.1")
+    port = free_port()
     env = settings_env(tmp_path, database_url=database_url, port=port, web_workers=1, web_threads=1)
     process = subprocess.Popen([sys.executable, "-c", IMPATIENT_WEB_ROLE], env={**env})
     try:
