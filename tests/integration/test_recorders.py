@@ -402,3 +402,15 @@ def test_a_command_that_was_cut_off_after_the_commit_is_carried_out_once(
     with context():
         incident = operations.record_incident("forged", "high", None, {})
     assert [event.originator_id for event in operations.all()] == [incident]
+
+
+def test_the_connection_that_was_used_last_is_used_next(persistence: PostgresPersistence) -> None:
+    with persistence.connection() as first, persistence.connection() as second:
+        lent = {first, second}
+    used = set()
+    for _ in range(3):
+        with persistence.connection() as connection:
+            used.add(connection)
+
+    assert len(lent) == 2
+    assert used == {first}
